@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_BASE_COMPILER_H
+#define PLX_BASE_COMPILER_H
+
+#include <pollux/packet.h>
+
+/* What the compiler is told, under the names that the kernel uses. */
+#define likely(x)          __builtin_expect(!!(x), 1)
+#define unlikely(x)        __builtin_expect(!!(x), 0)
+#define __always_inline_fn inline __attribute__((always_inline))
+#define __cache_aligned    __attribute__((aligned(PLX_CACHE_LINE)))
+
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+#define MIN(a, b)         ((a) < (b) ? (a) : (b))
+#define MAX(a, b)         ((a) > (b) ? (a) : (b))
+
+#define container_of(pointer, type, member)                                                        \
+	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_BASE_SHARED_H
+#define PLX_BASE_SHARED_H
+
+#include <endian.h>
+#include <stdint.h>
+
+/*
+ * Memory that a device can write at any moment.
+ *
+ * Its fields have types of their own, so that a plain read does not compile: a value comes out only
+ * through the functions below, once, into a local of the CPU's byte order, and what is checked is
+ * what is used. All are little-endian (virtio 1.4, 1.4).
+ */
+struct plx_shared16 {
+	uint16_t raw;
+};
+
+struct plx_shared32 {
+	uint32_t raw;
+};
+
+struct plx_shared64 {
+	uint64_t raw;
+};
+
+/* A value in the device's byte order, to build a whole structure that is then stored at once. */
+static inline struct plx_shared16 plx_shared16(uint16_t value)
+{
+	return (struct plx_shared16){htole16(value)};
+}
+
+static inline struct plx_shared32 plx_shared32(uint32_t value)
+{
+	return (struct plx_shared32){htole32(value)};
+}
+
+static inline struct plx_shared64 plx_shared64(uint64_t value)
+{
+	return (struct plx_shared64){htole64(value)};
+}
+
+static inline uint16_t plx_shared16_read(const struct plx_shared16 *field)
+{
+	return le16toh(__atomic_load_n(&field->raw, __ATOMIC_RELAXED));
+}
+
+/* Reads that come later in the program see what the device wrote before it wrote this field. */
+static inline uint16_t plx_shared16_read_acquire(const struct plx_shared16 *field)
+{
+	return le16toh(__atomic_load_n(&field->raw, __ATOMIC_ACQUIRE));
+}
+
+static inline uint32_t plx_shared32_read(const struct plx_shared32 *field)
+{
+	return le32toh(__atomic_load_n(&field->raw, __ATOMIC_RELAXED));
+}
+
+static inline uint64_t plx_shared64_read(const struct plx_shared64 *field)
+{
+	return le64toh(__atomic_load_n(&field->raw, __ATOMIC_RELAXED));
+}
+
+static inline void plx_shared16_write(struct plx_shared16 *field, uint16_t value)
+{
+	__atomic_store_n(&field->raw, htole16(value), __ATOMIC_RELAXED);
+}
+
+/* Writes that come earlier in the program are seen by whoever sees this one. */
+static inline void plx_shared16_write_release(struct plx_shared16 *field, uint16_t value)
+{
+	__atomic_store_n(&field->raw, htole16(value), __ATOMIC_RELEASE);
+}
+
+static inline void plx_shared32_write(struct plx_shared32 *field, uint32_t value)
+{
+	__atomic_store_n(&field->raw, htole32(value), __ATOMIC_RELAXED);
+}
+
+static inline void plx_shared64_write(struct plx_shared64 *field, uint64_t value)
+{
+	__atomic_store_n(&field->raw, htole64(value), __ATOMIC_RELAXED);
+}
+
+#endif

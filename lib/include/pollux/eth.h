@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef POLLUX_ETH_H
+#define POLLUX_ETH_H
+
+#include <pollux/device.h>
+#include <pollux/packet.h>
+#include <pollux/pool.h>
+
+/**
+ * @file
+ * Ethernet devices: opened by an address, configured, started, and then driven by burst calls, one
+ * queue at a time by one thread at a time.
+ *
+ *     open -> configure -> start -> bursts -> stop -> close
+ *
+ * The control calls (all but the bursts) may come from any thread, one at a time for a device; they
+ * take its lock. A queue may be used by any thread, by one at a time. plx_eth_stop() and
+ * plx_eth_close() may be called only when no thread is in a burst of the device.
+ */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct plx_eth;
+
+/** A receive queue. Only plx_eth_rx_burst() looks inside. */
+struct plx_eth_rxq {
+	/** The body of plx_eth_rx_burst() that fits what was negotiated. */
+	int (*burst)(struct plx_eth_rxq *queue, struct plx_packet **packets, unsigned count);
+};
+
+/** A transmit queue. Only plx_eth_tx_burst() looks inside. */
+struct plx_eth_txq {
+	/** The body of plx_eth_tx_burst() that fits what was negotiated. */
+	int (*burst)(struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count);
+};
+
+/** What an open device can do. */
+struct plx_eth_info {
+	const char *driver;       /**< the driver's name */
+	uint8_t mac[6];           /**< the port's address */
+	bool link_up;             /**< whether the link is up */
+	uint16_t mtu;             /**< bytes of payload in the largest frame */
+	uint16_t max_queue_pairs; /**< pairs of a receive and a transmit queue */
+	uint16_t max_rx_ring;     /**< entries of the largest receive ring */
+	uint16_t max_tx_ring;     /**< entries of the largest transmit ring */
+	int numa_node;            /**< the node that the device is near, or -1 */
+	const char *rx_path;      /**< the receive path in use, or "" before the first start */
+	const char *tx_path;      /**< the transmit path in use, or "" before the first start */
+};
+
+/** How to run a device. Start from PLX_ETH_CONFIG_INIT. */
+struct plx_eth_config {
+	uint32_t struct_size;  /**< sizeof(struct plx_eth_config) */
+	uint16_t queue_pairs;  /**< pairs of a receive and a transmit queue */
+	uint16_t rx_ring;      /**< entries of each receive ring; 0 takes the largest, at most 1024 */
+	uint16_t tx_ring;      /**< entries of each transmit ring; 0 takes the largest, at most 1024 */
+	struct plx_pool *pool; /**< where receive buffers come from; must outlive the device's run */
+};
+
+/** The initial value: one pair of queues, rings as the device likes them, and no pool yet. */
+#define PLX_ETH_CONFIG_INIT {sizeof(struct plx_eth_config), 1, 0, 0, NULL}
+
+/** What a device moved since it was started. */
+struct plx_eth_stats {
+	uint64_t rx_packets; /**< frames handed to the application */
+	uint64_t rx_bytes;   /**< their bytes, without the frame check sequence */
+	uint64_t rx_dropped; /**< frames that arrived and were not handed on; the counters say why */
+	uint64_t tx_packets; /**< frames taken from the application and given to the device */
+	uint64_t tx_bytes;   /**< their bytes */
+	uint64_t tx_dropped; /**< frames taken and not sent; the counters say why */
+};
+
+/** One counter of a device. */
+struct plx_eth_counter {
+	const char *name; /**< such as "rx0.drop.short_header"; lives as long as the device */
+	uint64_t value;   /**< since the device was started */
+};
+
+/** typedef plx_eth_counter_visit_fn - Is shown one counter; any value but 0 ends the walk. */
+typedef int plx_eth_counter_visit_fn(void *arg, const struct plx_eth_counter *counter);
+
+/**
+ * plx_eth_open() - Claim an Ethernet device.
+ * @ctx: the context that the device joins
+ * @address: where it is, with options after commas: "0000:00:03.0", "0000:00:03.0,mrg_rxbuf=off".
+ *           doc/devices.md lists the kinds of address and the options of each driver
+ * @eth: receives the device; owned by the caller, who ends it with plx_eth_close()
+ *
+ * Claims the device, resets it and reads what it offers; nothing moves yet. Blocks for as long as
+ * the kernel and the device take, and never without a bound.
+ *
+ * Return: 0; -EINVAL for an address or an option that is not understood; -ENODEV when there is no
+ * such device or no driver for it; -EBUSY when the kernel or another process has it; -EACCES without
+ * the right to open it; -EPROTO when the device breaks the standard; other -errno. plx_error() says what
+ * would mend it.
+ */
+PLX_API int plx_eth_open(struct plx_context *ctx, const char *address, struct plx_eth **eth);
+
+/**
+ * plx_eth_configure() - Choose features, queues and rings.
+ * @eth: an open device that is not started
+ * @config: how to run it; copied
+ *
+ * Has no effect on the device. May be called again while the device is stopped.
+ *
+ * Return: 0; -EINVAL for a value that the device does not offer; -ENOTSUP when the device lacks a
+ * feature that is needed, or that its address demands; -EBUSY when it is started; -EIO when it did not
+ * confirm its last reset; -ENOMEM.
+ */
+PLX_API int plx_eth_configure(struct plx_eth *eth, const struct plx_eth_config *config);
+
+/**
+ * plx_eth_start() - Negotiate, build the queues, fill them and go live (virtio 1.4, 3.1.1).
+ * @eth: a configured device that is stopped
+ *
+ * On failure the device is left in the state FAILED and everything taken for the start is given
+ * back; a further start begins with a reset.
+ *
+ * Return: 0; -EINVAL when it was never configured; -EBUSY when it is started; -ENOMEM; -ENOBUFS when
+ * the pool has too few packets; -EPROTO when the device refused a step, which plx_error() names; -EIO
+ * when it does not finish its reset; -ENODEV when the device is gone.
+ */
+PLX_API int plx_eth_start(struct plx_eth *eth);
+
+/**
+ * plx_eth_stop() - Reset the device and take every buffer back.
+ * @eth: the device
+ *
+ * After the call the device touches no memory: each buffer that was posted for receiving or waits to
+ * be sent is back in its pool exactly once. Frames that arrived and were not yet taken by a burst are
+ * dropped. Stopping a stopped device does nothing.
+ *
+ * Return: 0; -EIO when the device did not confirm the reset: its buffers then stay out of their
+ * pools until plx_eth_close(), which takes the device from the bus first.
+ */
+PLX_API int plx_eth_stop(struct plx_eth *eth);
+
+/**
+ * plx_eth_close() - Stop a device if need be, and give it back.
+ * @eth: the device, or NULL
+ *
+ * Blocks for as long as plx_eth_stop() and the kernel take.
+ */
+PLX_API void plx_eth_close(struct plx_eth *eth);
+
+/**
+ * plx_eth_device() - The device behind it, for what is common to all classes.
+ * @eth: the device
+ *
+ * Any thread may call; never blocks.
+ *
+ * Return: The device; lives as long as @eth.
+ */
+PLX_API struct plx_device *plx_eth_device(struct plx_eth *eth);
+
+/**
+ * plx_eth_get_info() - Tell what a device can do.
+ * @eth: the device
+ * @info: receives it; its strings live as long as the device
+ *
+ * A control call.
+ */
+PLX_API void plx_eth_get_info(struct plx_eth *eth, struct plx_eth_info *info);
+
+/**
+ * plx_eth_get_stats() - Tell what a device moved.
+ * @eth: a device that is not being configured or closed
+ * @stats: receives the figures, each of them exact for some moment during the call
+ *
+ * Any thread may call; takes no lock and does not disturb the queues.
+ */
+PLX_API void plx_eth_get_stats(struct plx_eth *eth, struct plx_eth_stats *stats);
+
+/**
+ * plx_eth_counters() - Show every counter of a device.
+ * @eth: the device
+ * @visit: is called for each
+ * @arg: handed to @visit
+ *
+ * A control call.
+ *
+ * Return: 0, or what @visit returned.
+ */
+PLX_API int plx_eth_counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);
+
+/**
+ * plx_eth_rxq() - A receive queue of a configured device.
+ * @eth: the device
+ * @index: the queue's number, from 0
+ *
+ * Any thread may call; never blocks.
+ *
+ * Return: The queue, or NULL when there is none of that number. It is valid until the device is
+ * configured again or closed.
+ */
+PLX_API struct plx_eth_rxq *plx_eth_rxq(struct plx_eth *eth, unsigned index);
+
+/**
+ * plx_eth_txq() - A transmit queue of a configured device.
+ * @eth: the device
+ * @index: the queue's number, from 0
+ *
+ * Any thread may call; never blocks.
+ *
+ * Return: As plx_eth_rxq().
+ */
+PLX_API struct plx_eth_txq *plx_eth_txq(struct plx_eth *eth, unsigned index);
+
+/**
+ * plx_eth_rx_burst() - Take frames that have arrived.
+ * @queue: the queue; one thread at a time
+ * @packets: receives the frames, which are then the caller's
+ * @count: how many at most
+ *
+ * Refills the queue as it goes. Never blocks.
+ *
+ * Return: Frames received, 0 to @count; -ENODEV when the device is gone; -EIO when the queue broke
+ * because the device violated its rules; -ESHUTDOWN when the device is stopped.
+ */
+static inline int plx_eth_rx_burst(struct plx_eth_rxq *queue, struct plx_packet **packets,
+                                   unsigned count)
+{
+	return queue->burst(queue, packets, count);
+}
+
+/**
+ * plx_eth_tx_burst() - Give frames to the device.
+ * @queue: the queue; one thread at a time
+ * @packets: the frames; those that are taken belong to Pollux until they are back in their pools
+ * @count: how many
+ *
+ * Frames that were sent before are freed as room is needed. A frame that can never be sent (of
+ * length 0, longer than the device takes, or with too many segments) is taken, freed and counted as
+ * dropped. Never blocks.
+ *
+ * Return: Frames taken, 0 to @count, from the first on; the rest stay the caller's. -ENODEV, -EIO
+ * and -ESHUTDOWN as in plx_eth_rx_burst().
+ */
+static inline int plx_eth_tx_burst(struct plx_eth_txq *queue, struct plx_packet **packets,
+                                   unsigned count)
+{
+	return queue->burst(queue, packets, count);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef POLLUX_PACKET_H
+#define POLLUX_PACKET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * @file
+ * The packet: one cache line that describes a buffer, followed in the same object by the buffer
+ * itself: first headroom, then data.
+ *
+ *     | struct plx_packet, 64 bytes | headroom | data ... | tailroom |
+ *     ^ cache line                  ^ buffer   ^ data_off            ^ buf_len
+ *
+ * A frame that does not fit one buffer is a chain of segments linked by @next; its length and its
+ * flags stand in the first.
+ */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct plx_pool;
+
+/** Bytes of a cache line: the alignment of packets, rings and per-queue state. */
+#define PLX_CACHE_LINE 64
+
+/** One segment of a packet. */
+struct plx_packet {
+	uint64_t iova;            /**< the buffer's first byte as a device addresses it; set by the pool */
+	struct plx_pool *pool;    /**< the pool that owns it; set by the pool */
+	struct plx_packet *next;  /**< the next segment, or NULL */
+	uint32_t len;             /**< bytes of the whole frame; valid in the first segment */
+	uint16_t data_len;        /**< bytes of data in this segment */
+	uint16_t data_off;        /**< bytes from the buffer's start to this segment's data */
+	uint16_t buf_len;         /**< bytes of the buffer: headroom and data; set by the pool */
+	uint16_t segments;        /**< segments of the frame; valid in the first segment */
+	uint32_t flags;           /**< reserved for offloads; 0 */
+	uint64_t reserved;        /**< reserved for offloads; 0 */
+	uint64_t user[2];         /**< the application's own; Pollux never touches it */
+} __attribute__((aligned(PLX_CACHE_LINE)));
+
+/**
+ * plx_packet_buffer() - Where a segment's buffer begins.
+ * @packet: the segment
+ *
+ * Return: The address of the first byte of its headroom.
+ */
+static inline uint8_t *plx_packet_buffer(const struct plx_packet *packet)
+{
+	return (uint8_t *)(uintptr_t)(packet + 1);
+}
+
+/**
+ * plx_packet_data() - Where a segment's data begins.
+ * @packet: the segment
+ *
+ * Return: The address of its first byte of data.
+ */
+static inline uint8_t *plx_packet_data(const struct plx_packet *packet)
+{
+	return plx_packet_buffer(packet) + packet->data_off;
+}
+
+/**
+ * plx_packet_data_iova() - Where a segment's data begins for a device.
+ * @packet: the segment
+ *
+ * Return: The IOVA of its first byte of data.
+ */
+static inline uint64_t plx_packet_data_iova(const struct plx_packet *packet)
+{
+	return packet->iova + packet->data_off;
+}
+
+/**
+ * plx_packet_headroom() - Count the bytes that are free in front of a segment's data.
+ * @packet: the segment
+ *
+ * Return: The number of bytes.
+ */
+static inline uint16_t plx_packet_headroom(const struct plx_packet *packet)
+{
+	return packet->data_off;
+}
+
+/**
+ * plx_packet_tailroom() - Count the bytes that are free behind a segment's data.
+ * @packet: the segment
+ *
+ * Return: The number of bytes.
+ */
+static inline uint16_t plx_packet_tailroom(const struct plx_packet *packet)
+{
+	return (uint16_t)(packet->buf_len - packet->data_off - packet->data_len);
+}
+
+/**
+ * plx_packet_prepare() - Make a packet an empty frame of one segment.
+ * @packet: a packet fresh from its pool
+ * @headroom: bytes to leave free in front of the data; at most @packet->buf_len
+ *
+ * A packet comes out of its pool as it went in: call this before filling it.
+ */
+static inline void plx_packet_prepare(struct plx_packet *packet, uint16_t headroom)
+{
+	packet->next = NULL;
+	packet->len = 0;
+	packet->data_len = 0;
+	packet->data_off = headroom;
+	packet->segments = 1;
+	packet->flags = 0;
+	packet->reserved = 0;
+}
+
+/**
+ * plx_packet_append() - Add room at the end of a frame of one segment.
+ * @packet: the frame
+ * @len: bytes to add
+ *
+ * Return: The address of the added room, or NULL when the buffer has less left.
+ */
+static inline uint8_t *plx_packet_append(struct plx_packet *packet, uint16_t len)
+{
+	uint8_t *tail = plx_packet_data(packet) + packet->data_len;
+
+	if (len > plx_packet_tailroom(packet))
+		return NULL;
+	packet->data_len = (uint16_t)(packet->data_len + len);
+	packet->len += len;
+	return tail;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
