@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "mem/pool.h"
+
+#include "base/bits.h"
+#include "base/compiler.h"
+#include "base/error.h"
+#include "mem/mem_priv.h"
+
+#include <assert.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#define HEADROOM_MAX  1024
+#define DATA_SIZE_MIN 64
+#define HALF          (PLX_POOL_CACHE_SIZE / 2)
+
+/* Debug builds also look for packets that come home twice, at the price of a division each. */
+#ifdef PLX_DEBUG
+#define CHECK_RETURNS true
+#else
+#define CHECK_RETURNS false
+#endif
+
+static_assert(sizeof(struct plx_packet) == PLX_CACHE_LINE, "a packet is one line of metadata");
+
+/*
+ * The depot's lock is held for one memcpy() of 2 KiB at the most. It is an adaptive mutex: it spins
+ * as a spinlock would while the holder runs, but sleeps when the holder was scheduled away, where a
+ * spinning thread of higher priority on the same core would never see it come back.
+ */
+struct plx_pool {
+	struct plx_mem *mem;
+	uint8_t *objects; /* the packets, in DMA memory */
+	uint64_t stride;
+	uint32_t count;
+	uint16_t headroom;
+	uint16_t data_size;
+	uint8_t *resting; /* for each packet whether it is in the depot; only with CHECK_RETURNS */
+
+	pthread_mutex_t lock __cache_aligned; /* guards what follows */
+	uint32_t available;
+	uint32_t caches;
+	uint64_t surplus;           /* packets that came back more often than they left */
+	struct plx_packet *depot[]; /* a stack, since the last one in is still warm */
+};
+
+static int check_config(const struct plx_pool_config *config)
+{
+	if (!config->count)
+		return plx_fail(EINVAL,
+				"a pool of 0 packets is not possible: set count to 1 or more");
+	if (config->headroom > HEADROOM_MAX)
+		return plx_fail(EINVAL, "a headroom of %u bytes is not possible: take %u or less",
+				config->headroom, HEADROOM_MAX);
+	if (config->data_size < DATA_SIZE_MIN || config->headroom + config->data_size > UINT16_MAX)
+		return plx_fail(EINVAL,
+				"packets of %u bytes of data and %u of headroom are not possible: "
+				"take at least "
+				"%u of data, and %u of both together at the most",
+				config->data_size, config->headroom, DATA_SIZE_MIN, UINT16_MAX);
+	return 0;
+}
+
+/*
+ * An odd number of cache lines: the first lines of the packets, which every burst touches, then
+ * fall into all sets of a cache. A power of two would put them into a few.
+ */
+static uint64_t stride_of(const struct plx_pool_config *config)
+{
+	uint64_t bytes = sizeof(struct plx_packet) + config->headroom + config->data_size;
+	uint64_t lines = plx_align_up(bytes, PLX_CACHE_LINE) / PLX_CACHE_LINE;
+
+	return (lines | 1) * PLX_CACHE_LINE;
+}
+
+static void init_lock(pthread_mutex_t *lock)
+{
+	pthread_mutexattr_t attr;
+
+	/* None of these can fail with valid arguments on Linux. */
+	(void)pthread_mutexattr_init(&attr);
+	(void)pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+	(void)pthread_mutex_init(lock, &attr);
+	(void)pthread_mutexattr_destroy(&attr);
+}
+
+static int allocate_objects(struct plx_pool *pool, int node)
+{
+	unsigned callers_node;
+	void *objects;
+	int err;
+
+	if (node == -1 && !getcpu(NULL, &callers_node))
+		node = (int)callers_node;
+	err = plx_mem_alloc(pool->mem, pool->count * pool->stride, PLX_CACHE_LINE, node, 0,
+			    &objects);
+	if (!err)
+		pool->objects = objects;
+	return err;
+}
+
+static void make_packets(struct plx_pool *pool)
+{
+	for (uint32_t i = 0; i < pool->count; i++) {
+		struct plx_packet *packet = (void *)(pool->objects + i * pool->stride);
+
+		packet->iova = plx_mem_iova(pool->mem, plx_packet_buffer(packet));
+		packet->pool = pool;
+		packet->buf_len = (uint16_t)(pool->headroom + pool->data_size);
+		plx_packet_prepare(packet, pool->headroom);
+		/* From the end, so that the first packets taken are the first in memory. */
+		pool->depot[pool->count - 1 - i] = packet;
+	}
+	pool->available = pool->count;
+}
+
+int plx_pool_create_in(struct plx_mem *mem, const struct plx_pool_config *config,
+		       struct plx_pool **out)
+{
+	uint64_t bytes = sizeof(struct plx_pool) + config->count * sizeof(struct plx_packet *);
+	struct plx_pool *pool;
+	int err = check_config(config);
+
+	if (err)
+		return err;
+	pool = aligned_alloc(PLX_CACHE_LINE, plx_align_up(bytes, PLX_CACHE_LINE));
+	if (!pool)
+		return plx_fail(ENOMEM, "out of memory for a pool of %u packets", config->count);
+	*pool = (struct plx_pool){.mem = mem,
+				  .stride = stride_of(config),
+				  .count = config->count,
+				  .headroom = config->headroom,
+				  .data_size = config->data_size};
+	err = allocate_objects(pool, config->numa_node);
+	if (err)
+		goto free_pool;
+	if (CHECK_RETURNS) {
+		pool->resting = malloc(pool->count);
+		if (!pool->resting) {
+			err = plx_fail(ENOMEM, "out of memory for a pool of %u packets",
+				       config->count);
+			goto free_objects;
+		}
+		memset(pool->resting, 1, pool->count);
+	}
+	make_packets(pool);
+	init_lock(&pool->lock);
+	*out = pool;
+	return 0;
+
+free_objects:
+	plx_mem_free(mem, pool->objects);
+free_pool:
+	free(pool);
+	return err;
+}
+
+int plx_pool_destroy(struct plx_pool *pool)
+{
+	uint32_t out, caches;
+
+	if (!pool)
+		return 0;
+	(void)pthread_mutex_lock(&pool->lock);
+	out = pool->count - pool->available;
+	caches = pool->caches;
+	(void)pthread_mutex_unlock(&pool->lock);
+	if (out || caches)
+		return plx_fail(EBUSY,
+				"the pool lacks %u of its %u packets and has %u caches: give back "
+				"every packet "
+				"and destroy every cache first",
+				out, pool->count, caches);
+	plx_mem_free(pool->mem, pool->objects);
+	(void)pthread_mutex_destroy(&pool->lock);
+	free(pool->resting);
+	free(pool);
+	return 0;
+}
+
+struct plx_mem *plx_pool_memory(const struct plx_pool *pool)
+{
+	return pool->mem;
+}
+
+uint32_t plx_pool_available(struct plx_pool *pool)
+{
+	uint32_t available;
+
+	(void)pthread_mutex_lock(&pool->lock);
+	available = pool->available;
+	(void)pthread_mutex_unlock(&pool->lock);
+	return available;
+}
+
+uint32_t plx_pool_count(const struct plx_pool *pool)
+{
+	return pool->count;
+}
+
+uint16_t plx_pool_headroom(const struct plx_pool *pool)
+{
+	return pool->headroom;
+}
+
+uint16_t plx_pool_data_size(const struct plx_pool *pool)
+{
+	return pool->data_size;
+}
+
+/* A packet's mark, or NULL when it is not one of the pool's. */
+static uint8_t *resting_mark(struct plx_pool *pool, const struct plx_packet *packet)
+{
+	size_t offset = (uintptr_t)packet - (uintptr_t)pool->objects;
+	bool ours = offset % pool->stride == 0 && offset / pool->stride < pool->count;
+
+	return ours ? &pool->resting[offset / pool->stride] : NULL;
+}
+
+static void note_surplus(struct plx_pool *pool, uint32_t count)
+{
+	if (!pool->surplus)
+		plx_log(pool->mem->log, PLX_LOG_ERROR,
+			"packets came back to a pool more than once, or to a pool not their own: "
+			"somebody frees what is no longer theirs");
+	pool->surplus += count;
+}
+
+static void push_checked(struct plx_pool *pool, struct plx_packet *const *packets, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint8_t *resting = resting_mark(pool, packets[i]);
+
+		if (!resting || *resting) {
+			note_surplus(pool, 1);
+			continue;
+		}
+		*resting = 1;
+		pool->depot[pool->available++] = packets[i];
+	}
+}
+
+/* More than all there are: what comes twice is dropped before it is written past the end. */
+static void push_bounded(struct plx_pool *pool, struct plx_packet *const *packets, uint32_t count)
+{
+	uint32_t room = pool->count - pool->available;
+
+	if (unlikely(count > room)) {
+		note_surplus(pool, count - room);
+		count = room;
+	}
+	memcpy(&pool->depot[pool->available], packets, count * sizeof(*packets));
+	pool->available += count;
+}
+
+/* Under the lock. */
+static void push(struct plx_pool *pool, struct plx_packet *const *packets, uint32_t count)
+{
+	if (CHECK_RETURNS)
+		push_checked(pool, packets, count);
+	else
+		push_bounded(pool, packets, count);
+}
+
+/* Under the lock. */
+static void pop(struct plx_pool *pool, struct plx_packet **packets, uint32_t count)
+{
+	pool->available -= count;
+	memcpy(packets, &pool->depot[pool->available], count * sizeof(*packets));
+	for (uint32_t i = 0; CHECK_RETURNS && i < count; i++)
+		*resting_mark(pool, packets[i]) = 0;
+}
+
+int plx_pool_cache_create(struct plx_pool *pool, struct plx_pool_cache **out)
+{
+	struct plx_pool_cache *cache =
+		aligned_alloc(PLX_CACHE_LINE, plx_align_up(sizeof(*cache), PLX_CACHE_LINE));
+
+	if (!cache)
+		return plx_fail(ENOMEM, "out of memory for a cache of packets");
+	cache->pool = pool;
+	cache->count = 0;
+	(void)pthread_mutex_lock(&pool->lock);
+	pool->caches++;
+	(void)pthread_mutex_unlock(&pool->lock);
+	*out = cache;
+	return 0;
+}
+
+void plx_pool_cache_destroy(struct plx_pool_cache *cache)
+{
+	struct plx_pool *pool;
+
+	if (!cache)
+		return;
+	pool = cache->pool;
+	(void)pthread_mutex_lock(&pool->lock);
+	push(pool, cache->slot, cache->count);
+	pool->caches--;
+	(void)pthread_mutex_unlock(&pool->lock);
+	free(cache);
+}
+
+uint32_t plx_pool_cache_fill(struct plx_pool_cache *cache, uint32_t want)
+{
+	struct plx_pool *pool = cache->pool;
+	uint32_t room = PLX_POOL_CACHE_SIZE - cache->count;
+	uint32_t count = want > cache->count ? want - cache->count : 0;
+
+	if (!count)
+		return cache->count;
+	count = MIN(MAX(count, (uint32_t)HALF), room);
+	(void)pthread_mutex_lock(&pool->lock);
+	count = MIN(count, pool->available);
+	pop(pool, &cache->slot[cache->count], count);
+	(void)pthread_mutex_unlock(&pool->lock);
+	cache->count += count;
+	return cache->count;
+}
+
+void plx_pool_cache_spill(struct plx_pool_cache *cache, uint32_t want)
+{
+	struct plx_pool *pool = cache->pool;
+	uint32_t room = PLX_POOL_CACHE_SIZE - cache->count;
+	uint32_t count = want > room ? want - room : 0;
+
+	if (!count)
+		return;
+	count = MIN(MAX(count, (uint32_t)HALF), cache->count);
+	(void)pthread_mutex_lock(&pool->lock);
+	push(pool, cache->slot, count);
+	(void)pthread_mutex_unlock(&pool->lock);
+	cache->count -= count;
+	memmove(cache->slot, &cache->slot[count], cache->count * sizeof(cache->slot[0]));
+}
+
+void plx_pool_return(struct plx_packet *const *packets, uint32_t count)
+{
+	while (count) {
+		struct plx_pool *pool = packets[0]->pool;
+		uint32_t run = 1;
+
+		while (run < count && packets[run]->pool == pool)
+			run++;
+		(void)pthread_mutex_lock(&pool->lock);
+		push(pool, packets, run);
+		(void)pthread_mutex_unlock(&pool->lock);
+		packets += run;
+		count -= run;
+	}
+}
+
+/*
+ * The count of segments bounds the walk, and its links end it: a frame of one segment may still
+ * hold a link from its last life, and a link that an application left too short must not run on
+ * into packets of others. The link is cut and read before the segment is given away, for then it is
+ * somebody else's.
+ */
+void plx_packet_free(struct plx_packet *packet)
+{
+	uint32_t left = packet ? packet->segments : 0;
+
+	while (packet) {
+		struct plx_packet *batch[32];
+		uint32_t count = 0;
+
+		while (packet && count < ARRAY_SIZE(batch)) {
+			struct plx_packet *next = left > 1 ? packet->next : NULL;
+
+			packet->next = NULL;
+			packet->segments = 1;
+			batch[count++] = packet;
+			packet = next;
+			left--;
+		}
+		plx_pool_return(batch, count);
+	}
+}
