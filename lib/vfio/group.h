@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_VFIO_GROUP_H
+#define PLX_VFIO_GROUP_H
+
+#include "vfio/vfio.h"
+
+/*
+ * VFIO's container and group interface with a type 1 IOMMU (Linux Documentation/driver-api/vfio.rst
+ * and <linux/vfio.h>).
+ *
+ * A container holds every group of its owner, so that memory is mapped and accounted once. It
+ * attaches to the memory as a mapper when its first group joins and detaches when the last leaves.
+ */
+struct plx_vfio_container;
+
+/* What VFIO needs to know of a PCI function; the room above reads it from sysfs. */
+struct plx_vfio_group_target {
+	char name[PLX_DEVICE_NAME_LEN]; /* "0000:00:03.0": VFIO's own name of the device */
+	int group;                      /* the number of its IOMMU group */
+	int numa_node;
+};
+
+/* Opens nothing yet. Return: 0; -ENOMEM. */
+int plx_vfio_container_create(struct plx_mem *mem, const struct plx_log *log,
+                              struct plx_vfio_container **container);
+/* Every device must be closed. */
+void plx_vfio_container_destroy(struct plx_vfio_container *container);
+
+/*
+ * plx_vfio_group_open() - Open a device of a group.
+ *
+ * The function is bound to vfio-pci. Enables bus mastering last, so that nothing is reachable before
+ * the IOMMU is set up.
+ *
+ * Return: 0; -ENOENT without /dev/vfio or the group's node; -EACCES; -EBUSY when another process has
+ * it; -EPERM when the group is not viable; -ENOTSUP when VFIO speaks another version or has no type 1
+ * IOMMU; -ENOMEM when RLIMIT_MEMLOCK is too small; -errno. plx_error() has the remedy.
+ */
+int plx_vfio_group_open(struct plx_vfio_container *container,
+                        const struct plx_vfio_group_target *target,
+                        struct plx_vfio_device **device);
+
+#endif
