@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_CONTEXT_CONTEXT_H
+#define PLX_CONTEXT_CONTEXT_H
+
+#include "base/log.h"
+#include "mem/mem.h"
+#include "vfio/vfio.h"
+
+#include <pollux/context.h>
+#include <pollux/device.h>
+#include <pthread.h>
+
+/*
+ * A context ties the rooms below together for one user: where messages go, the DMA memory, the VFIO
+ * container, and the list of open devices.
+ */
+struct plx_vfio_container;
+
+struct plx_context {
+	struct plx_log log;
+	struct plx_mem *mem;
+	pthread_mutex_t lock; /* guards what follows */
+	struct plx_vfio_container *container; /* made with the first device that needs it */
+	unsigned devices;
+};
+
+/*
+ * What every open device begins with, whatever its class. The class embeds it; the driver fills in
+ * the operations.
+ */
+struct plx_device_ops {
+	int (*features)(struct plx_device *device, plx_feature_visit_fn *visit, void *arg);
+	int (*trace)(struct plx_device *device, plx_trace_visit_fn *visit, void *arg);
+};
+
+struct plx_device {
+	const struct plx_device_ops *ops;
+	struct plx_context *ctx;
+	char name[PLX_DEVICE_NAME_LEN];
+	pthread_mutex_t lock; /* one control call at a time */
+};
+
+/* Join a context and leave it; nothing can fail. */
+void plx_device_init(struct plx_device *device, struct plx_context *ctx, const char *name,
+                     const struct plx_device_ops *ops);
+void plx_device_fini(struct plx_device *device);
+
+/*
+ * plx_context_open_pci() - Open a PCI function through VFIO.
+ * @place: "0000:00:03.0"
+ *
+ * Return: 0 with the device and what sysfs says of it, or -errno as plx_vfio_group_open() and
+ * plx_pci_ready_for_vfio() say.
+ */
+struct plx_pci_function;
+int plx_context_open_pci(struct plx_context *ctx, const char *place,
+                         struct plx_pci_function *function, struct plx_vfio_device **device);
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "eth/eth.h"
+
+#include "base/error.h"
+
+#include <string.h>
+
+static void lock(struct plx_eth *eth)
+{
+	(void)pthread_mutex_lock(&eth->device.lock);
+}
+
+static void unlock(struct plx_eth *eth)
+{
+	(void)pthread_mutex_unlock(&eth->device.lock);
+}
+
+static int configure(struct plx_eth *eth, const struct plx_eth_config *from)
+{
+	struct plx_eth_config config = PLX_ETH_CONFIG_INIT;
+	int err;
+
+	if (!from->struct_size || from->struct_size > sizeof(config))
+		return plx_fail(EINVAL, "%s: the configuration has struct_size %u: start from "
+		                        "PLX_ETH_CONFIG_INIT of this version of Pollux",
+		                eth->device.name, from->struct_size);
+	memcpy(&config, from, from->struct_size);
+	if (eth->state == PLX_ETH_STARTED)
+		return plx_fail(EBUSY, "%s: the device is started: stop it before configuring it",
+		                eth->device.name);
+	if (!config.pool)
+		return plx_fail(EINVAL, "%s: the configuration names no pool to receive into",
+		                eth->device.name);
+	err = eth->ops->configure(eth, &config);
+	eth->state = err ? PLX_ETH_OPEN : PLX_ETH_CONFIGURED;
+	return err;
+}
+
+int plx_eth_configure(struct plx_eth *eth, const struct plx_eth_config *config)
+{
+	int err;
+
+	lock(eth);
+	err = configure(eth, config);
+	unlock(eth);
+	return err;
+}
+
+static int start(struct plx_eth *eth)
+{
+	int err;
+
+	if (eth->state == PLX_ETH_OPEN)
+		return plx_fail(EINVAL, "%s: the device is not configured: call plx_eth_configure() first",
+		                eth->device.name);
+	if (eth->state == PLX_ETH_STARTED)
+		return plx_fail(EBUSY, "%s: the device is started already", eth->device.name);
+	err = eth->ops->start(eth);
+	if (!err)
+		eth->state = PLX_ETH_STARTED;
+	return err;
+}
+
+int plx_eth_start(struct plx_eth *eth)
+{
+	int err;
+
+	lock(eth);
+	err = start(eth);
+	unlock(eth);
+	return err;
+}
+
+static int stop(struct plx_eth *eth)
+{
+	if (eth->state != PLX_ETH_STARTED)
+		return 0;
+	eth->state = PLX_ETH_CONFIGURED;
+	return eth->ops->stop(eth);
+}
+
+int plx_eth_stop(struct plx_eth *eth)
+{
+	int err;
+
+	lock(eth);
+	err = stop(eth);
+	unlock(eth);
+	return err;
+}
+
+void plx_eth_close(struct plx_eth *eth)
+{
+	if (!eth)
+		return;
+	/* Closing goes on when the device does not confirm: it is then taken from the bus. */
+	(void)plx_eth_stop(eth);
+	eth->ops->close(eth);
+}
+
+struct plx_device *plx_eth_device(struct plx_eth *eth)
+{
+	return &eth->device;
+}
+
+void plx_eth_get_info(struct plx_eth *eth, struct plx_eth_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	lock(eth);
+	eth->ops->info(eth, info);
+	unlock(eth);
+}
+
+void plx_eth_get_stats(struct plx_eth *eth, struct plx_eth_stats *stats)
+{
+	memset(stats, 0, sizeof(*stats));
+	eth->ops->stats(eth, stats);
+}
+
+int plx_eth_counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg)
+{
+	int ret;
+
+	lock(eth);
+	ret = eth->ops->counters(eth, visit, arg);
+	unlock(eth);
+	return ret;
+}
+
+struct plx_eth_rxq *plx_eth_rxq(struct plx_eth *eth, unsigned index)
+{
+	return index < eth->queue_pairs ? eth->rxq[index] : NULL;
+}
+
+struct plx_eth_txq *plx_eth_txq(struct plx_eth *eth, unsigned index)
+{
+	return index < eth->queue_pairs ? eth->txq[index] : NULL;
+}
+
+int plx_eth_rx_stopped(struct plx_eth_rxq *queue, struct plx_packet **packets, unsigned count)
+{
+	(void)queue;
+	(void)packets;
+	(void)count;
+	return plx_fail(ESHUTDOWN, "the device is stopped: start it before receiving");
+}
+
+int plx_eth_tx_stopped(struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count)
+{
+	(void)queue;
+	(void)packets;
+	(void)count;
+	return plx_fail(ESHUTDOWN, "the device is stopped: start it before sending");
+}

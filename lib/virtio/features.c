@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "virtio/features.h"
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "virtio/virtio_reg.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LEGACY_ONLY "belongs to the legacy interface"
+#define NOT_USED    "not used by this driver"
+
+static const struct plx_feature_entry common[] = {
+	{VIRTIO_F_NOTIFY_ON_EMPTY, "F_NOTIFY_ON_EMPTY", "notify_on_empty", LEGACY_ONLY, NULL, NULL},
+	{VIRTIO_F_ANY_LAYOUT, "F_ANY_LAYOUT", "any_layout", LEGACY_ONLY, NULL, NULL},
+	{VIRTIO_F_INDIRECT_DESC, "F_INDIRECT_DESC", "indirect", NOT_USED, NULL, NULL},
+	{VIRTIO_F_EVENT_IDX, "F_EVENT_IDX", "event_idx", NULL, NULL, NULL},
+	{VIRTIO_F_VERSION_1, "F_VERSION_1", "version_1", NULL, NULL, NULL},
+	{VIRTIO_F_ACCESS_PLATFORM, "F_ACCESS_PLATFORM", "access_platform", NULL, NULL, NULL},
+	{VIRTIO_F_RING_PACKED, "F_RING_PACKED", "packed", NOT_USED, NULL, NULL},
+	{VIRTIO_F_IN_ORDER, "F_IN_ORDER", "in_order", NOT_USED, NULL, NULL},
+#if defined(__x86_64__)
+	/* Every barrier of base/barrier.h orders accesses of devices on x86 as well as of CPUs. */
+	{VIRTIO_F_ORDER_PLATFORM, "F_ORDER_PLATFORM", "order_platform", NULL, NULL, NULL},
+#else
+	{VIRTIO_F_ORDER_PLATFORM, "F_ORDER_PLATFORM", "order_platform", NOT_USED, NULL, NULL},
+#endif
+	{VIRTIO_F_SR_IOV, "F_SR_IOV", "sr_iov", NOT_USED, NULL, NULL},
+	{VIRTIO_F_NOTIFICATION_DATA, "F_NOTIFICATION_DATA", "notification_data", NOT_USED, NULL, NULL},
+	{VIRTIO_F_NOTIF_CONFIG_DATA, "F_NOTIF_CONFIG_DATA", "notif_config_data", NOT_USED, NULL, NULL},
+	{VIRTIO_F_RING_RESET, "F_RING_RESET", "ring_reset", NOT_USED, NULL, NULL},
+	{VIRTIO_F_ADMIN_VQ, "F_ADMIN_VQ", "admin_vq", NOT_USED, NULL, NULL},
+	{VIRTIO_F_SUSPEND, "F_SUSPEND", "suspend", NOT_USED, NULL, NULL},
+};
+
+const struct plx_feature_table plx_common_features = {common, ARRAY_SIZE(common)};
+
+static const struct plx_feature_entry *find(const struct plx_negotiation *negotiation, unsigned bit)
+{
+	for (unsigned t = 0; t < ARRAY_SIZE(negotiation->tables); t++)
+		for (unsigned i = 0; i < negotiation->tables[t]->count; i++)
+			if (negotiation->tables[t]->entry[i].bit == bit)
+				return &negotiation->tables[t]->entry[i];
+	return NULL;
+}
+
+void plx_negotiation_init(struct plx_negotiation *negotiation,
+                          const struct plx_feature_table *device_type)
+{
+	memset(negotiation, 0, sizeof(*negotiation));
+	negotiation->tables[0] = &plx_common_features;
+	negotiation->tables[1] = device_type;
+	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
+		const struct plx_feature_entry *entry = find(negotiation, bit);
+
+		if (!entry) {
+			negotiation->why[bit] = "not known to this driver";
+			continue;
+		}
+		negotiation->why[bit] = entry->declined;
+		if (!entry->declined)
+			plx_features_add(&negotiation->understood, bit);
+	}
+}
+
+int plx_negotiation_options(struct plx_negotiation *negotiation, struct plx_address *address)
+{
+	static const char *const choices[] = {"auto", "on", "off", NULL};
+
+	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
+		const struct plx_feature_entry *entry = find(negotiation, bit);
+		unsigned wish = PLX_FEATURE_AUTO;
+		int found;
+
+		if (!entry)
+			continue;
+		/* What cannot be had is refused with its reason, and not advertised. */
+		address->unlisted = entry->declined != NULL;
+		found = plx_address_choice(address, entry->option, choices, &wish);
+		address->unlisted = false;
+		if (found < 0)
+			return found;
+		negotiation->wish[bit] = (uint8_t)wish;
+	}
+	return 0;
+}
+
+void plx_negotiation_decline(struct plx_negotiation *negotiation, unsigned bit, const char *why)
+{
+	if (negotiation->wish[bit] == PLX_FEATURE_ON)
+		return;
+	plx_features_remove(&negotiation->understood, bit);
+	negotiation->why[bit] = why;
+}
+
+/* Whether everything that a feature depends on is in the set. */
+static bool satisfied(const struct plx_feature_entry *entry, const struct plx_features *set)
+{
+	for (const uint8_t *bit = entry->all_of; bit && *bit != PLX_FEATURE_END; bit++)
+		if (!plx_features_has(set, *bit))
+			return false;
+	if (!entry->any_of)
+		return true;
+	for (const uint8_t *bit = entry->any_of; *bit != PLX_FEATURE_END; bit++)
+		if (plx_features_has(set, *bit))
+			return true;
+	return false;
+}
+
+/* The decision on one bit, without what it depends on. */
+static void decide_alone(struct plx_negotiation *negotiation, unsigned bit)
+{
+	bool offered = plx_features_has(&negotiation->offered, bit);
+	bool understood = plx_features_has(&negotiation->understood, bit);
+
+	if (!understood)
+		return;
+	if (negotiation->wish[bit] == PLX_FEATURE_OFF) {
+		negotiation->why[bit] = "declined by the user";
+	} else if (!offered) {
+		negotiation->why[bit] = "not offered";
+	} else {
+		negotiation->why[bit] = negotiation->wish[bit] == PLX_FEATURE_ON ? "demanded by the user"
+		                                                                 : "used";
+		plx_features_add(&negotiation->accepted, bit);
+	}
+}
+
+int plx_negotiation_decide(struct plx_negotiation *negotiation, const char *name)
+{
+	bool settled;
+
+	negotiation->accepted = (struct plx_features){{0, 0}};
+	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++)
+		decide_alone(negotiation, bit);
+	/* Leaving one feature out may take the ground from another: at most one round a feature. */
+	do {
+		settled = true;
+		for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
+			const struct plx_feature_entry *entry = find(negotiation, bit);
+
+			if (!plx_features_has(&negotiation->accepted, bit) ||
+			    satisfied(entry, &negotiation->accepted))
+				continue;
+			plx_features_remove(&negotiation->accepted, bit);
+			negotiation->why[bit] = "depends on a feature that is missing";
+			settled = false;
+		}
+	} while (!settled);
+	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++)
+		if (negotiation->wish[bit] == PLX_FEATURE_ON &&
+		    !plx_features_has(&negotiation->accepted, bit))
+			return plx_fail(ENOTSUP, "%s: the feature %s=on cannot be had (%s): leave the option "
+			                         "out, or give the device the feature",
+			                name, find(negotiation, bit)->option, negotiation->why[bit]);
+	return 0;
+}
+
+int plx_negotiation_visit(const struct plx_negotiation *negotiation, plx_feature_visit_fn *visit,
+                          void *arg)
+{
+	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
+		const struct plx_feature_entry *entry = find(negotiation, bit);
+		char nameless[16];
+		struct plx_feature feature = {
+			.bit = bit,
+			.name = entry ? entry->name : nameless,
+			.offered = plx_features_has(&negotiation->offered, bit),
+			.accepted = plx_features_has(&negotiation->accepted, bit),
+			.why = negotiation->why[bit],
+		};
+		int ret;
+
+		if (!entry && !feature.offered)
+			continue;
+		(void)snprintf(nameless, sizeof(nameless), "bit %u", bit);
+		ret = visit(arg, &feature);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+char *plx_negotiation_names(const struct plx_negotiation *negotiation,
+                            const struct plx_features *set, char *text, unsigned size)
+{
+	unsigned used = 0;
+
+	*text = '\0';
+	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
+		const struct plx_feature_entry *entry = find(negotiation, bit);
+		int len;
+
+		if (!plx_features_has(set, bit))
+			continue;
+		len = entry ? snprintf(text + used, size - used, "%s%s", used ? " " : "", entry->name)
+		            : snprintf(text + used, size - used, "%sbit %u", used ? " " : "", bit);
+		if (len < 0 || (unsigned)len >= size - used) {
+			(void)snprintf(text + size - sizeof("..."), sizeof("..."), "...");
+			break;
+		}
+		used += (unsigned)len;
+	}
+	return text;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "virtio/handshake.h"
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "virtio/virtio_reg.h"
+
+static const struct plx_handshake_step modern[] = {
+	{"reset", PLX_HANDSHAKE_RESET, 0, NULL},
+	{"ACKNOWLEDGE", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_ACKNOWLEDGE, NULL},
+	{"DRIVER", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DRIVER, NULL},
+	{"read features", PLX_HANDSHAKE_READ_FEATURES, 0, NULL},
+	{"write features", PLX_HANDSHAKE_WRITE_FEATURES, 0, NULL},
+	{"FEATURES_OK", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_FEATURES_OK, NULL},
+	{"FEATURES_OK re-read", PLX_HANDSHAKE_CHECK, VIRTIO_STATUS_FEATURES_OK,
+	 "refuses this set of features"},
+	{"queue set-up", PLX_HANDSHAKE_SET_UP, 0, NULL},
+	{"fill queues", PLX_HANDSHAKE_FILL, 0, NULL},
+	{"DRIVER_OK", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DRIVER_OK, NULL},
+	{"DRIVER_OK re-read", PLX_HANDSHAKE_CHECK, VIRTIO_STATUS_DRIVER_OK,
+	 "refuses the configuration"},
+	{"held-back notifications", PLX_HANDSHAKE_GO_LIVE, 0, NULL},
+};
+
+const struct plx_handshake plx_handshake_modern = {
+	.name = "modern",
+	.step = modern,
+	.count = ARRAY_SIZE(modern),
+	.live = VIRTIO_STATUS_DRIVER_OK,
+};
+
+/*
+ * Bits are only ever added to what the device shows (virtio 1.4, 2.1.1). A device that asks for a
+ * reset is told nothing more.
+ */
+static int add_status(struct plx_virtio *virtio, uint8_t bits)
+{
+	uint8_t status = plx_virtio_read_status(virtio);
+
+	if (status == PLX_VIRTIO_STATUS_GONE)
+		return plx_virtio_gone(virtio);
+	if (status & VIRTIO_STATUS_NEEDS_RESET)
+		return plx_fail(EPROTO, "%s: the device asks for a reset at the step '%s': it has a fault "
+		                        "of its own, which its host's log may name",
+		                virtio->name, virtio->trace.step);
+	plx_virtio_write_status(virtio, status | bits);
+	return 0;
+}
+
+static int check_status(struct plx_virtio *virtio, const struct plx_handshake_step *step)
+{
+	uint8_t status = plx_virtio_read_status(virtio);
+	char names[256];
+
+	if (status == PLX_VIRTIO_STATUS_GONE)
+		return plx_virtio_gone(virtio);
+	if ((status & step->bits) == step->bits && !(status & VIRTIO_STATUS_NEEDS_RESET))
+		return 0;
+	(void)plx_negotiation_names(&virtio->negotiation, &virtio->negotiation.accepted, names,
+	                            sizeof(names));
+	return plx_fail(EPROTO, "%s: at the step '%s' the device %s (status 0x%02x; accepted were: %s)%s",
+	                virtio->name, step->name,
+	                status & VIRTIO_STATUS_NEEDS_RESET ? "asks for a reset" : step->refused, status,
+	                names,
+	                plx_virtio_offers(virtio, VIRTIO_F_ACCESS_PLATFORM) &&
+	                                !plx_virtio_has(virtio, VIRTIO_F_ACCESS_PLATFORM)
+	                        ? "; it offers F_ACCESS_PLATFORM and may insist on it: leave out "
+	                          "access_platform=off"
+	                        : "");
+}
+
+static int read_features(struct plx_virtio *virtio)
+{
+	struct plx_negotiation *negotiation = &virtio->negotiation;
+	struct plx_features offered;
+	struct plx_features lost;
+
+	virtio->transport->read_features(virtio, &offered);
+	plx_trace_add(&virtio->trace, PLX_TRACE_FEATURES_READ, offered.word[0], offered.word[1]);
+	/* What was accepted when the device was configured must still be on offer when it starts. */
+	lost = (struct plx_features){{negotiation->accepted.word[0] & ~offered.word[0],
+	                              negotiation->accepted.word[1] & ~offered.word[1]}};
+	if (lost.word[0] || lost.word[1]) {
+		char names[256];
+
+		return plx_fail(EPROTO, "%s: the device no longer offers %s: close it and open it again",
+		                virtio->name,
+		                plx_negotiation_names(negotiation, &lost, names, sizeof(names)));
+	}
+	negotiation->offered = offered;
+	return 0;
+}
+
+static void write_features(struct plx_virtio *virtio)
+{
+	const struct plx_features *accepted = &virtio->negotiation.accepted;
+
+	plx_trace_add(&virtio->trace, PLX_TRACE_FEATURES_WRITE, accepted->word[0], accepted->word[1]);
+	virtio->transport->write_features(virtio, accepted);
+}
+
+static int take_step(struct plx_virtio *virtio, const struct plx_handshake_step *step,
+                     const struct plx_handshake_driver *driver, void *arg)
+{
+	plx_trace_step(&virtio->trace, step->name);
+	switch (step->action) {
+	case PLX_HANDSHAKE_RESET:
+		return plx_virtio_reset(virtio);
+	case PLX_HANDSHAKE_STATUS:
+		if (step->bits & virtio->handshake->live)
+			virtio->reset_confirmed = false;
+		return add_status(virtio, step->bits);
+	case PLX_HANDSHAKE_CHECK:
+		return check_status(virtio, step);
+	case PLX_HANDSHAKE_READ_FEATURES:
+		return read_features(virtio);
+	case PLX_HANDSHAKE_WRITE_FEATURES:
+		write_features(virtio);
+		return 0;
+	case PLX_HANDSHAKE_SET_UP:
+		return driver->set_up(arg);
+	case PLX_HANDSHAKE_FILL:
+		return driver->fill(arg);
+	case PLX_HANDSHAKE_GO_LIVE:
+		driver->go_live(arg);
+		return 0;
+	}
+	return plx_fail(EINVAL, "%s: the handshake %s has no such step", virtio->name,
+	                virtio->handshake->name);
+}
+
+static bool is_live(const struct plx_virtio *virtio)
+{
+	return !virtio->reset_confirmed;
+}
+
+/*
+ * Tell the device that it was given up (virtio 1.4, 3.1.1). One that may already use its queues is
+ * reset as well, since the caller is about to take them down.
+ */
+static void give_up(struct plx_virtio *virtio)
+{
+	uint8_t status = plx_virtio_read_status(virtio);
+
+	if (status != PLX_VIRTIO_STATUS_GONE)
+		plx_virtio_write_status(virtio, status | VIRTIO_STATUS_FAILED);
+	if (is_live(virtio))
+		(void)plx_virtio_quiesce(virtio);
+	virtio->step = 0;
+}
+
+static int walk(struct plx_virtio *virtio, unsigned end, const struct plx_handshake_driver *driver,
+                void *arg)
+{
+	while (virtio->step < end) {
+		int err = take_step(virtio, &virtio->handshake->step[virtio->step], driver, arg);
+
+		if (err) {
+			give_up(virtio);
+			return err;
+		}
+		virtio->step++;
+	}
+	return 0;
+}
+
+int plx_handshake_probe(struct plx_virtio *virtio)
+{
+	unsigned end = 0;
+
+	while (virtio->handshake->step[end].action != PLX_HANDSHAKE_READ_FEATURES)
+		end++;
+	virtio->step = 0;
+	return walk(virtio, end + 1, NULL, NULL);
+}
+
+int plx_handshake_start(struct plx_virtio *virtio, const struct plx_handshake_driver *driver,
+                        void *arg)
+{
+	return walk(virtio, virtio->handshake->count, driver, arg);
+}

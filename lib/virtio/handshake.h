@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_VIRTIO_HANDSHAKE_H
+#define PLX_VIRTIO_HANDSHAKE_H
+
+#include "virtio/virtio.h"
+
+/*
+ * The initialisation handshake as data.
+ *
+ * A handshake is a table of steps, and one engine walks it. Each step has a name that errors and the
+ * trace use, so that a negotiation which fails does so at a named place. The first steps, up to and
+ * including PLX_HANDSHAKE_READ_FEATURES, run when a device is opened; the rest when it is started.
+ */
+enum plx_handshake_action {
+	PLX_HANDSHAKE_RESET,          /* write 0, wait until status reads 0 */
+	PLX_HANDSHAKE_STATUS,         /* write the last status read with @bits added */
+	PLX_HANDSHAKE_CHECK,          /* read the status: @bits must be there, NEEDS_RESET must not */
+	PLX_HANDSHAKE_READ_FEATURES,  /* what does the device offer? The same as last time? */
+	PLX_HANDSHAKE_WRITE_FEATURES, /* tell what was accepted */
+	PLX_HANDSHAKE_SET_UP,         /* the driver builds its queues */
+	PLX_HANDSHAKE_FILL,           /* the driver makes buffers available */
+	PLX_HANDSHAKE_GO_LIVE,        /* the driver sends the notifications held back */
+};
+
+struct plx_handshake_step {
+	const char *name;
+	enum plx_handshake_action action;
+	uint8_t bits;
+	const char *refused; /* of a CHECK: what it means when the bits are gone */
+};
+
+struct plx_handshake {
+	const char *name; /* as the option handshake= has it */
+	const struct plx_handshake_step *step;
+	unsigned count;
+	uint8_t live; /* the bit after which the device may use the queues */
+};
+
+/* virtio 1.4, 3.1.1, with one more look at the status after DRIVER_OK. */
+extern const struct plx_handshake plx_handshake_modern;
+
+/*
+ * plx_handshake_probe() - Walk the steps that open a device.
+ *
+ * Return: 0; -ENODEV when the device is gone; -EIO when it does not reset.
+ */
+int plx_handshake_probe(struct plx_virtio *virtio);
+
+/*
+ * plx_handshake_start() - Walk the steps that start a device whose features are decided.
+ *
+ * On failure FAILED is set (virtio 1.4, 2.1), and a device that was live already is reset as well.
+ *
+ * Return: 0; -EPROTO when the device refused a step; -ENODEV; -EIO; what the driver returned.
+ */
+int plx_handshake_start(struct plx_virtio *virtio, const struct plx_handshake_driver *driver,
+                        void *arg);
+
+#endif

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "virtio/pci_modern.h"
+
+#include "base/bits.h"
+#include "base/compiler.h"
+#include "base/error.h"
+#include "pci/pci.h"
+#include "virtio/handshake.h"
+#include "virtio/virtio_reg.h"
+
+#include <linux/pci_regs.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Where one virtio structure lies (virtio 1.4, 4.1.4). */
+struct structure {
+	bool found;
+	uint8_t bar;
+	uint32_t offset;
+	uint32_t length;
+	uint32_t notify_multiplier;
+};
+
+struct pci_modern {
+	struct plx_virtio virtio;
+	struct plx_vfio_device *vfio;
+	struct plx_mmio common;
+	struct plx_mmio config; /* device configuration; size 0 when there is none */
+	struct structure notify;
+};
+
+static struct pci_modern *to_pci(struct plx_virtio *virtio)
+{
+	return container_of(virtio, struct pci_modern, virtio);
+}
+
+/* --- finding the structures --- */
+
+/*
+ * A capability counts when its type is one that we use, its BAR exists, the bytes of it that we need
+ * fit, and no earlier one of its type did (virtio 1.4, 4.1.4.1). A length field that is too large is
+ * no fault: only what is needed gets mapped.
+ */
+static bool usable(struct plx_vfio_device *vfio, const struct structure *s, uint64_t needed)
+{
+	return s->bar < VIRTIO_PCI_BARS && s->length >= needed &&
+	       plx_range_fits(s->offset, needed, vfio->region[s->bar].size);
+}
+
+static void read_capability(struct plx_vfio_device *vfio, uint8_t at, struct structure *s)
+{
+	s->bar = plx_pci_config_read8(vfio, at + VIRTIO_PCI_CAP_BAR);
+	s->offset = plx_pci_config_read32(vfio, at + VIRTIO_PCI_CAP_OFFSET);
+	s->length = plx_pci_config_read32(vfio, at + VIRTIO_PCI_CAP_LENGTH);
+}
+
+struct structures {
+	struct structure common;
+	struct structure notify;
+	struct structure device;
+};
+
+static void consider(struct plx_vfio_device *vfio, uint8_t at, struct structures *found)
+{
+	uint8_t length = plx_pci_config_read8(vfio, at + VIRTIO_PCI_CAP_LEN);
+	struct structure s = {.found = true};
+	struct structure *slot;
+	uint64_t needed;
+
+	if (length < VIRTIO_PCI_CAP_SIZE)
+		return;
+	read_capability(vfio, at, &s);
+	switch (plx_pci_config_read8(vfio, at + VIRTIO_PCI_CAP_TYPE)) {
+	case VIRTIO_PCI_CAP_COMMON_CFG:
+		slot = &found->common;
+		needed = VIRTIO_PCI_COMMON_SIZE_1_0;
+		break;
+	case VIRTIO_PCI_CAP_NOTIFY_CFG:
+		if (length < VIRTIO_PCI_CAP_NOTIFY_SIZE)
+			return;
+		s.notify_multiplier = plx_pci_config_read32(vfio, at + VIRTIO_PCI_CAP_NOTIFY_MULT);
+		slot = &found->notify;
+		needed = sizeof(uint16_t);
+		break;
+	case VIRTIO_PCI_CAP_DEVICE_CFG:
+		slot = &found->device;
+		needed = 1;
+		break;
+	default:
+		return;
+	}
+	if (!slot->found && usable(vfio, &s, needed))
+		*slot = s;
+}
+
+static int find_structures(struct plx_vfio_device *vfio, struct structures *found)
+{
+	struct plx_pci_capability_walk walk = {0};
+	bool any = false;
+	uint8_t id, at;
+	int ret;
+
+	while ((ret = plx_pci_capability_next(vfio, &walk, &id, &at)) > 0) {
+		if (id != PCI_CAP_ID_VNDR)
+			continue;
+		any = true;
+		consider(vfio, at, found);
+	}
+	if (ret < 0)
+		return ret;
+	if (!any)
+		return plx_fail(ENOTSUP, "%s: the device has only the legacy interface of virtio 0.9.5, "
+		                         "which Pollux does not drive: in QEMU leave out disable-modern=on",
+		                vfio->name);
+	if (!found->common.found || !found->notify.found)
+		return plx_fail(EPROTO, "%s: the device's virtio capabilities lack a usable %s structure: the "
+		                        "device breaks virtio 1.4, 4.1.4, and cannot be driven",
+		                vfio->name, found->common.found ? "notification" : "common configuration");
+	return 0;
+}
+
+/* --- the transport --- */
+
+static uint8_t read_status(struct plx_virtio *virtio)
+{
+	return plx_mmio_read8(&to_pci(virtio)->common, VIRTIO_PCI_COMMON_DEVICE_STATUS);
+}
+
+static void write_status(struct plx_virtio *virtio, uint8_t status)
+{
+	plx_mmio_write8(&to_pci(virtio)->common, VIRTIO_PCI_COMMON_DEVICE_STATUS, status);
+}
+
+static void read_features(struct plx_virtio *virtio, struct plx_features *features)
+{
+	const struct plx_mmio *common = &to_pci(virtio)->common;
+
+	*features = (struct plx_features){{0, 0}};
+	for (unsigned i = 0; i < PLX_FEATURE_BITS / 32; i++) {
+		plx_mmio_write32(common, VIRTIO_PCI_COMMON_DEVICE_FEATURE_SELECT, i);
+		features->word[i / 2] |=
+			(uint64_t)plx_mmio_read32(common, VIRTIO_PCI_COMMON_DEVICE_FEATURE) << (i % 2 * 32);
+	}
+}
+
+static void write_features(struct plx_virtio *virtio, const struct plx_features *features)
+{
+	const struct plx_mmio *common = &to_pci(virtio)->common;
+
+	for (unsigned i = 0; i < PLX_FEATURE_BITS / 32; i++) {
+		plx_mmio_write32(common, VIRTIO_PCI_COMMON_DRIVER_FEATURE_SELECT, i);
+		plx_mmio_write32(common, VIRTIO_PCI_COMMON_DRIVER_FEATURE,
+		                 (uint32_t)(features->word[i / 2] >> (i % 2 * 32)));
+	}
+}
+
+static uint8_t read_generation(struct plx_virtio *virtio)
+{
+	return plx_mmio_read8(&to_pci(virtio)->common, VIRTIO_PCI_COMMON_CONFIG_GENERATION);
+}
+
+static uint64_t config_size(struct plx_virtio *virtio)
+{
+	return to_pci(virtio)->config.size;
+}
+
+static uint32_t read_config(struct plx_virtio *virtio, unsigned offset, unsigned width)
+{
+	const struct plx_mmio *config = &to_pci(virtio)->config;
+
+	switch (width) {
+	case 1:
+		return plx_mmio_read8(config, offset);
+	case 2:
+		return plx_mmio_read16(config, offset);
+	default:
+		return plx_mmio_read32(config, offset);
+	}
+}
+
+static uint16_t queue_count(struct plx_virtio *virtio)
+{
+	return plx_mmio_read16(&to_pci(virtio)->common, VIRTIO_PCI_COMMON_NUM_QUEUES);
+}
+
+static void select_queue(struct pci_modern *pci, uint16_t index)
+{
+	plx_mmio_write16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_SELECT, index);
+}
+
+static uint16_t queue_max(struct plx_virtio *virtio, uint16_t index)
+{
+	struct pci_modern *pci = to_pci(virtio);
+
+	select_queue(pci, index);
+	return plx_mmio_read16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_SIZE);
+}
+
+static int open_doorbell(struct pci_modern *pci, const struct plx_virtio_queue *queue,
+                         struct plx_virtio_doorbell *doorbell)
+{
+	const struct structure *notify = &pci->notify;
+	uint64_t offset = plx_mmio_read16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_NOTIFY_OFF);
+
+	offset *= notify->notify_multiplier;
+	if (!plx_range_fits(offset, sizeof(uint16_t), notify->length) || offset % sizeof(uint16_t))
+		return plx_fail(EPROTO, "%s: the doorbell of queue %u lies at %llu, outside the device's "
+		                        "notification structure of %u bytes",
+		                pci->virtio.name, queue->index, (unsigned long long)offset,
+		                notify->length);
+	doorbell->value = queue->index;
+	return plx_mmio_open(&doorbell->window, pci->vfio, notify->bar, notify->offset + offset,
+	                     sizeof(uint16_t));
+}
+
+/* A 64-bit field is written as two of 32 bits, the low one first (virtio 1.4, 4.1.3.1). */
+static void write_address(const struct plx_mmio *common, unsigned offset, uint64_t address)
+{
+	plx_mmio_write32(common, offset, (uint32_t)address);
+	plx_mmio_write32(common, offset + 4, (uint32_t)(address >> 32));
+}
+
+static int queue_setup(struct plx_virtio *virtio, const struct plx_virtio_queue *queue,
+                       struct plx_virtio_doorbell *doorbell)
+{
+	struct pci_modern *pci = to_pci(virtio);
+	const struct plx_mmio *common = &pci->common;
+	int err;
+
+	select_queue(pci, queue->index);
+	if (plx_mmio_read16(common, VIRTIO_PCI_COMMON_QUEUE_ENABLE))
+		return plx_fail(EPROTO, "%s: queue %u is enabled right after a reset: the device does not "
+		                        "reset its queues",
+		                virtio->name, queue->index);
+	err = open_doorbell(pci, queue, doorbell);
+	if (err)
+		return err;
+	plx_mmio_write16(common, VIRTIO_PCI_COMMON_QUEUE_SIZE, queue->size);
+	write_address(common, VIRTIO_PCI_COMMON_QUEUE_DESC, queue->descriptor_area);
+	write_address(common, VIRTIO_PCI_COMMON_QUEUE_DRIVER, queue->driver_area);
+	write_address(common, VIRTIO_PCI_COMMON_QUEUE_DEVICE, queue->device_area);
+	plx_mmio_write16(common, VIRTIO_PCI_COMMON_QUEUE_ENABLE, 1);
+	return 0;
+}
+
+static int reset_function(struct plx_virtio *virtio)
+{
+	struct plx_vfio_device *vfio = to_pci(virtio)->vfio;
+	int err = vfio->ops->reset(vfio);
+
+	if (err)
+		return err;
+	/* The reset took bus mastering away, too. */
+	return plx_pci_set_bus_master(vfio, true);
+}
+
+static void close_device(struct plx_virtio *virtio)
+{
+	struct pci_modern *pci = to_pci(virtio);
+
+	plx_mmio_close(&pci->config);
+	plx_mmio_close(&pci->common);
+	plx_vfio_close(pci->vfio);
+	free(pci);
+}
+
+static const struct plx_virtio_transport transport = {
+	.name = "pci",
+	.read_status = read_status,
+	.write_status = write_status,
+	.read_features = read_features,
+	.write_features = write_features,
+	.read_generation = read_generation,
+	.config_size = config_size,
+	.read_config = read_config,
+	.queue_count = queue_count,
+	.queue_max = queue_max,
+	.queue_setup = queue_setup,
+	.reset_function = reset_function,
+	.close = close_device,
+};
+
+/* The largest device configuration of any type that is driven here, and room to grow. */
+#define CONFIG_NEEDED 256
+
+static int open_windows(struct pci_modern *pci, const struct structures *found)
+{
+	uint64_t bar_left;
+	int err;
+
+	err = plx_mmio_open(&pci->common, pci->vfio, found->common.bar, found->common.offset,
+	                    VIRTIO_PCI_COMMON_SIZE_1_0);
+	if (err || !found->device.found)
+		return err;
+	bar_left = pci->vfio->region[found->device.bar].size - found->device.offset;
+	err = plx_mmio_open(&pci->config, pci->vfio, found->device.bar, found->device.offset,
+	                    MIN(MIN(found->device.length, bar_left), (uint64_t)CONFIG_NEEDED));
+	if (err)
+		plx_mmio_close(&pci->common);
+	return err;
+}
+
+int plx_virtio_pci_open(struct plx_vfio_device *vfio, unsigned device_id, struct plx_mem *mem,
+                        struct plx_virtio **virtio)
+{
+	struct structures found = {0};
+	struct pci_modern *pci;
+	int err;
+
+	err = find_structures(vfio, &found);
+	if (err)
+		return err;
+	pci = calloc(1, sizeof(*pci));
+	if (!pci)
+		return plx_fail(ENOMEM, "%s: out of memory for the device", vfio->name);
+	pci->vfio = vfio;
+	pci->notify = found.notify;
+	err = open_windows(pci, &found);
+	if (err) {
+		free(pci);
+		return err;
+	}
+	pci->virtio.transport = &transport;
+	pci->virtio.handshake = &plx_handshake_modern;
+	pci->virtio.log = vfio->log;
+	pci->virtio.mem = mem;
+	(void)snprintf(pci->virtio.name, sizeof(pci->virtio.name), "%s", vfio->name);
+	pci->virtio.device_id = device_id;
+	pci->virtio.numa_node = vfio->numa_node;
+	pci->virtio.dma_translated = vfio->dma_translated;
+	pci->virtio.limits = PLX_VIRTIO_LIMITS_DEFAULT;
+	*virtio = &pci->virtio;
+	return 0;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "virtio/virtio.h"
+
+int plx_virtio_read_config(struct plx_virtio *virtio, struct plx_virtio_field *fields,
+                           unsigned count)
+{
+	const struct plx_virtio_transport *transport = virtio->transport;
+	uint64_t size = transport->config_size(virtio);
+
+	for (unsigned i = 0; i < count; i++)
+		if ((uint64_t)fields[i].offset + fields[i].width > size)
+			return plx_fail(EPROTO, "%s: the device's configuration of %llu bytes is too short for "
+			                        "the features that it offers",
+			                virtio->name, (unsigned long long)size);
+	for (unsigned tries = 0; tries < virtio->limits.generation_tries; tries++) {
+		uint8_t before = transport->read_generation(virtio);
+
+		for (unsigned i = 0; i < count; i++)
+			fields[i].value = transport->read_config(virtio, fields[i].offset, fields[i].width);
+		if (transport->read_generation(virtio) == before)
+			return 0;
+	}
+	return plx_fail(EPROTO, "%s: the device's configuration changed in each of %u reads: it never "
+	                        "settles",
+	                virtio->name, virtio->limits.generation_tries);
+}
+
+uint8_t plx_virtio_read_status(struct plx_virtio *virtio)
+{
+	uint8_t status = virtio->transport->read_status(virtio);
+
+	plx_trace_add(&virtio->trace, PLX_TRACE_STATUS_READ, status, 0);
+	return status;
+}
+
+void plx_virtio_write_status(struct plx_virtio *virtio, uint8_t status)
+{
+	plx_trace_add(&virtio->trace, PLX_TRACE_STATUS_WRITE, status, 0);
+	virtio->transport->write_status(virtio, status);
+}
+
+int plx_virtio_reset(struct plx_virtio *virtio)
+{
+	struct plx_wait wait = plx_wait_for(virtio->limits.reset);
+	uint8_t status;
+
+	plx_virtio_write_status(virtio, 0);
+	/* Only the last read is traced: a slow device would fill the trace with the others. */
+	while ((status = virtio->transport->read_status(virtio)))
+		if (status == PLX_VIRTIO_STATUS_GONE || !plx_wait_again(&wait))
+			break;
+	plx_trace_add(&virtio->trace, PLX_TRACE_STATUS_READ, status, 0);
+	if (status == PLX_VIRTIO_STATUS_GONE)
+		return plx_virtio_gone(virtio);
+	if (status)
+		return plx_fail(EIO, "%s: the device does not finish its reset: its status still reads "
+		                     "0x%02x after %llu ms",
+		                virtio->name, status,
+		                (unsigned long long)(virtio->limits.reset / PLX_MILLISECONDS(1)));
+	virtio->reset_confirmed = true;
+	return 0;
+}
+
+int plx_virtio_quiesce(struct plx_virtio *virtio)
+{
+	virtio->step = 0;
+	plx_trace_step(&virtio->trace, "stop");
+	if (!plx_virtio_reset(virtio))
+		return 0;
+	plx_log(virtio->log, PLX_LOG_WARNING, "%s: resetting the PCI function instead", plx_error());
+	if (virtio->transport->reset_function(virtio))
+		return plx_fail(EIO, "%s: no reset is confirmed (%s): its buffers are kept until it is closed",
+		                virtio->name, plx_error());
+	virtio->reset_confirmed = true;
+	return 0;
+}
+
+void plx_virtio_close(struct plx_virtio *virtio)
+{
+	if (virtio)
+		virtio->transport->close(virtio);
+}

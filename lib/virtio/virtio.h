@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_VIRTIO_VIRTIO_H
+#define PLX_VIRTIO_VIRTIO_H
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "mem/mem.h"
+#include "vfio/vfio.h"
+#include "virtio/features.h"
+#include "virtio/trace.h"
+
+#include <stdbool.h>
+
+/*
+ * A virtio device, whatever its type and its transport.
+ *
+ * The transport seam has one call for each thing that the standard lets a driver do to a device
+ * outside its queues; what comes back is as the device said it and is checked by whoever asked.
+ */
+struct plx_virtio;
+
+/* How a queue is to be programmed (virtio 1.4, 4.1.5.1.3). */
+struct plx_virtio_queue {
+	uint16_t index;
+	uint16_t size;
+	uint64_t descriptor_area; /* IOVAs of its three parts */
+	uint64_t driver_area;
+	uint64_t device_area;
+};
+
+/* Where a queue is notified, and with what. */
+struct plx_virtio_doorbell {
+	struct plx_mmio window;
+	uint16_t value;
+};
+
+struct plx_virtio_transport {
+	const char *name; /* "pci" */
+
+	uint8_t (*read_status)(struct plx_virtio *virtio);
+	void (*write_status)(struct plx_virtio *virtio, uint8_t status);
+	void (*read_features)(struct plx_virtio *virtio, struct plx_features *features);
+	void (*write_features)(struct plx_virtio *virtio, const struct plx_features *features);
+	/* A counter that changes with the device configuration. */
+	uint8_t (*read_generation)(struct plx_virtio *virtio);
+	/* Bytes of device configuration that can be read. */
+	uint64_t (*config_size)(struct plx_virtio *virtio);
+	/* One field of 1, 2 or 4 bytes, in one access. */
+	uint32_t (*read_config)(struct plx_virtio *virtio, unsigned offset, unsigned width);
+	uint16_t (*queue_count)(struct plx_virtio *virtio);
+	/* Entries of a queue's largest ring; 0 when there is no such queue. */
+	uint16_t (*queue_max)(struct plx_virtio *virtio, uint16_t index);
+	/* Program and enable a queue, and open its doorbell. Return: 0 or -errno. */
+	int (*queue_setup)(struct plx_virtio *virtio, const struct plx_virtio_queue *queue,
+	                   struct plx_virtio_doorbell *doorbell);
+	/* Make sure by other means that the device is quiet. Return: 0; -errno when it may not be. */
+	int (*reset_function)(struct plx_virtio *virtio);
+	/* Take the device from the bus and free the transport. */
+	void (*close)(struct plx_virtio *virtio);
+};
+
+/* What a driver does at the points that the handshake gives it; see handshake.h. */
+struct plx_handshake_driver {
+	/* Build and program the queues. Return: 0 or -errno with plx_fail(). */
+	int (*set_up)(void *arg);
+	/* Make buffers available, without notifying. Return: as set_up. */
+	int (*fill)(void *arg);
+	/* The device is live: send the notifications that were held back. */
+	void (*go_live)(void *arg);
+};
+
+/* Upper bounds of the waits for a device, in nanoseconds. */
+struct plx_virtio_limits {
+	uint64_t reset;            /* until status reads 0 */
+	unsigned generation_tries; /* reads of a configuration that keeps changing */
+};
+
+struct plx_handshake;
+
+struct plx_virtio {
+	const struct plx_virtio_transport *transport;
+	const struct plx_handshake *handshake;
+	const struct plx_log *log;
+	struct plx_mem *mem;
+	char name[PLX_DEVICE_NAME_LEN];
+	unsigned device_id;   /* VIRTIO_ID_NET, ... */
+	int numa_node;
+	bool dma_translated;  /* an IOMMU stands between the device and memory */
+	bool reset_confirmed; /* the device is known to touch no memory */
+	unsigned step;        /* of the handshake that comes next */
+	struct plx_virtio_limits limits;
+	struct plx_negotiation negotiation;
+	struct plx_trace trace;
+};
+
+#define PLX_VIRTIO_LIMITS_DEFAULT ((struct plx_virtio_limits){PLX_MILLISECONDS(2000), 100})
+
+static inline bool plx_virtio_has(const struct plx_virtio *virtio, unsigned feature)
+{
+	return plx_features_has(&virtio->negotiation.accepted, feature);
+}
+
+static inline bool plx_virtio_offers(const struct plx_virtio *virtio, unsigned feature)
+{
+	return plx_features_has(&virtio->negotiation.offered, feature);
+}
+
+/*
+ * plx_virtio_read_config() - Read fields of the device configuration as one consistent whole.
+ * @fields: what to read; each value is filled in
+ *
+ * Goes round as long as the generation changes between the first and the last field (virtio 1.4,
+ * 2.5.1), with a bound.
+ *
+ * Return: 0; -EPROTO when the configuration is too short for a field or never settles.
+ */
+struct plx_virtio_field {
+	uint16_t offset;
+	uint8_t width; /* 1, 2 or 4 */
+	uint32_t value;
+};
+int plx_virtio_read_config(struct plx_virtio *virtio, struct plx_virtio_field *fields,
+                           unsigned count);
+
+/* The device status, every access of which is traced. */
+uint8_t plx_virtio_read_status(struct plx_virtio *virtio);
+void plx_virtio_write_status(struct plx_virtio *virtio, uint8_t status);
+
+/* What the status of a device that left the bus reads as: every bit. */
+#define PLX_VIRTIO_STATUS_GONE 0xff
+
+/* Say that the device is gone, at the present step. Return: -ENODEV. */
+static inline int plx_virtio_gone(const struct plx_virtio *virtio)
+{
+	return plx_fail(ENODEV, "%s: the device is gone: its registers read all ones at the step '%s'",
+	                virtio->name, virtio->trace.step);
+}
+
+/*
+ * plx_virtio_reset() - Write 0 to the status and wait until it reads 0 (virtio 1.4, 4.1.4.3.2).
+ *
+ * Return: 0; -ENODEV; -EIO when the limit has passed.
+ */
+int plx_virtio_reset(struct plx_virtio *virtio);
+
+/*
+ * plx_virtio_quiesce() - Make the device forget its queues: status 0, confirmed.
+ *
+ * When the device does not confirm within its limit the function is reset through VFIO.
+ *
+ * Return: 0; -EIO when even that failed, and then its memory must be kept.
+ */
+int plx_virtio_quiesce(struct plx_virtio *virtio);
+
+/* Take the device from the bus; it is quiet afterwards. NULL is allowed. */
+void plx_virtio_close(struct plx_virtio *virtio);
+
+#endif
