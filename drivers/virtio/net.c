@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "drivers/virtio/net_priv.h"
+
+#include "base/error.h"
+#include "mem/pool.h"
+#include "virtio/handshake.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct net *to_net(const struct plx_eth *eth)
+{
+	return container_of(eth, struct net, eth);
+}
+
+/* --- configure --- */
+
+/*
+ * Merging buffers costs work for each frame and is of use only when a frame may be longer than a
+ * buffer.
+ */
+static int choose_mergeable(struct net *net, const struct plx_eth_config *config)
+{
+	uint32_t needed = VIRTIO_NET_HDR_SIZE + NET_ETHERNET_HEADER + NET_VLAN_TAG + net->config.mtu;
+	uint32_t room = plx_pool_data_size(config->pool);
+	struct plx_negotiation *negotiation = &net->virtio->negotiation;
+	bool fits = room >= needed;
+
+	if (fits)
+		plx_negotiation_decline(negotiation, VIRTIO_NET_F_MRG_RXBUF,
+		                        "the longest frame fits one buffer");
+	else
+		plx_features_add(&negotiation->understood, VIRTIO_NET_F_MRG_RXBUF);
+	if (fits || (plx_virtio_offers(net->virtio, VIRTIO_NET_F_MRG_RXBUF) &&
+	             negotiation->wish[VIRTIO_NET_F_MRG_RXBUF] != PLX_FEATURE_OFF))
+		return 0;
+	return plx_fail(EINVAL, "%s: the pool's packets hold %u bytes and a frame needs %u, without "
+	                        "F_MRG_RXBUF to spread it: make the pool's data_size %u",
+	                net->virtio->name, room, needed, needed);
+}
+
+/* virtio 1.4, 6.1, and the IOMMU: what must be there for the device to be driven at all. */
+static int check_needed(struct net *net)
+{
+	struct plx_virtio *virtio = net->virtio;
+
+	if (!plx_virtio_has(virtio, VIRTIO_F_VERSION_1))
+		return plx_fail(ENOTSUP, "%s: F_VERSION_1 is %s: the device can be driven only through the "
+		                         "legacy interface, which Pollux does not speak",
+		                virtio->name,
+		                plx_virtio_offers(virtio, VIRTIO_F_VERSION_1) ? "declined" : "not offered");
+	if (virtio->dma_translated && net->check_platform &&
+	    !plx_virtio_offers(virtio, VIRTIO_F_ACCESS_PLATFORM))
+		return plx_fail(ENOTSUP, "%s: the device does not offer F_ACCESS_PLATFORM, so it would bypass "
+		                         "the IOMMU and reach the wrong memory: in QEMU add iommu_platform=on "
+		                         "to the device, or say platform=ignore if it is hardware that "
+		                         "honours the IOMMU anyway",
+		                virtio->name);
+	return 0;
+}
+
+static int check_ring(struct net *net, const char *which, uint16_t wanted, uint16_t max)
+{
+	if (wanted <= max && !(wanted & (wanted - 1)))
+		return 0;
+	return plx_fail(EINVAL, "%s: a %s ring of %u entries is not offered: give a power of two up to %u",
+	                net->virtio->name, which, wanted, max);
+}
+
+static int check_config(struct net *net, const struct plx_eth_config *config)
+{
+	int err;
+
+	if (!config->queue_pairs || config->queue_pairs > net->config.max_queue_pairs)
+		return plx_fail(EINVAL, "%s: %u queue pairs are not offered: give a number from 1 to %u",
+		                net->virtio->name, config->queue_pairs, net->config.max_queue_pairs);
+	if (plx_pool_memory(config->pool) != net->virtio->mem)
+		return plx_fail(EINVAL, "%s: the pool belongs to another context: the device cannot reach it",
+		                net->virtio->name);
+	err = check_ring(net, "receive", config->rx_ring, net->max_rx_ring);
+	if (!err)
+		err = check_ring(net, "transmit", config->tx_ring, net->max_tx_ring);
+	return err;
+}
+
+static void free_queues(struct net *net)
+{
+	free(net->rx);
+	free(net->tx);
+	free(net->eth.rxq);
+	free(net->eth.txq);
+	net->rx = NULL;
+	net->tx = NULL;
+	net->eth.rxq = NULL;
+	net->eth.txq = NULL;
+	net->eth.queue_pairs = 0;
+}
+
+static int allocate_queues(struct net *net, unsigned pairs)
+{
+	free_queues(net);
+	net->rx = aligned_alloc(PLX_CACHE_LINE, pairs * sizeof(*net->rx));
+	net->tx = aligned_alloc(PLX_CACHE_LINE, pairs * sizeof(*net->tx));
+	net->eth.rxq = calloc(pairs, sizeof(struct plx_eth_rxq *));
+	net->eth.txq = calloc(pairs, sizeof(struct plx_eth_txq *));
+	if (!net->rx || !net->tx || !net->eth.rxq || !net->eth.txq) {
+		free_queues(net);
+		return plx_fail(ENOMEM, "%s: out of memory for %u queue pairs", net->virtio->name, pairs);
+	}
+	memset(net->rx, 0, pairs * sizeof(*net->rx));
+	memset(net->tx, 0, pairs * sizeof(*net->tx));
+	for (unsigned i = 0; i < pairs; i++) {
+		net->rx[i].base.burst = plx_eth_rx_stopped;
+		net->tx[i].base.burst = plx_eth_tx_stopped;
+		net->rx[i].path = net->tx[i].path = "";
+		net->eth.rxq[i] = &net->rx[i].base;
+		net->eth.txq[i] = &net->tx[i].base;
+	}
+	net->eth.queue_pairs = pairs;
+	return 0;
+}
+
+static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
+{
+	struct net *net = to_net(eth);
+	int err;
+
+	if (net->in_doubt)
+		return plx_fail(EIO, "%s: the device did not confirm its last reset: close it",
+		                net->virtio->name);
+	err = check_config(net, config);
+	if (!err)
+		err = choose_mergeable(net, config);
+	if (!err)
+		err = plx_negotiation_decide(&net->virtio->negotiation, net->virtio->name);
+	if (!err)
+		err = check_needed(net);
+	if (!err)
+		err = allocate_queues(net, config->queue_pairs);
+	if (!err)
+		net->wanted = *config;
+	return err;
+}
+
+/* --- start and stop --- */
+
+static int set_up(void *arg)
+{
+	struct net *net = arg;
+
+	for (unsigned i = 0; i < net->eth.queue_pairs; i++) {
+		int err = net_rx_create(net, &net->rx[i], (uint16_t)VIRTIO_NET_RXQ(i));
+
+		if (!err)
+			err = net_tx_create(net, &net->tx[i], (uint16_t)VIRTIO_NET_TXQ(i));
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int fill(void *arg)
+{
+	struct net *net = arg;
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < net->eth.queue_pairs; i++)
+		err = net_rx_fill(&net->rx[i]);
+	return err;
+}
+
+static void go_live(void *arg)
+{
+	struct net *net = arg;
+
+	for (unsigned i = 0; i < net->eth.queue_pairs; i++) {
+		net_tx_run(&net->tx[i]);
+		net_rx_run(net, &net->rx[i]);
+	}
+}
+
+/* Close the doorbells, while there is a device behind them. */
+static void disconnect(struct net *net)
+{
+	for (unsigned i = 0; i < net->eth.queue_pairs; i++) {
+		net->rx[i].base.burst = plx_eth_rx_stopped;
+		net->tx[i].base.burst = plx_eth_tx_stopped;
+		if (net->rx[i].vq)
+			plx_virtq_split_disconnect(net->rx[i].vq);
+		if (net->tx[i].vq)
+			plx_virtq_split_disconnect(net->tx[i].vq);
+	}
+}
+
+/* Every buffer goes back to its pool; the device is known to be quiet. */
+static void release(struct net *net)
+{
+	for (unsigned i = 0; i < net->eth.queue_pairs; i++) {
+		net_rx_release(&net->rx[i]);
+		net_tx_release(&net->tx[i]);
+	}
+	net->in_doubt = false;
+}
+
+static int take_down(struct net *net, int err)
+{
+	disconnect(net);
+	if (err || !net->virtio->reset_confirmed)
+		net->in_doubt = !net->virtio->reset_confirmed;
+	if (!net->in_doubt)
+		release(net);
+	return err;
+}
+
+static int start(struct plx_eth *eth)
+{
+	static const struct plx_handshake_driver driver = {set_up, fill, go_live};
+	struct net *net = to_net(eth);
+	int err;
+
+	if (net->in_doubt)
+		return plx_fail(EIO, "%s: the device did not confirm its last reset: close it",
+		                net->virtio->name);
+	for (unsigned i = 0; i < eth->queue_pairs; i++) {
+		memset(&net->rx[i].counters, 0, sizeof(net->rx[i].counters));
+		memset(&net->tx[i].counters, 0, sizeof(net->tx[i].counters));
+	}
+	err = plx_handshake_start(net->virtio, &driver, net);
+	return err ? take_down(net, err) : 0;
+}
+
+static int stop(struct plx_eth *eth)
+{
+	struct net *net = to_net(eth);
+
+	return take_down(net, plx_virtio_quiesce(net->virtio));
+}
+
+static void close_device(struct plx_eth *eth)
+{
+	struct net *net = to_net(eth);
+	struct plx_mem *mem = net->virtio->mem;
+
+	/* Once it is off the bus, what was in doubt is certain. */
+	plx_virtio_close(net->virtio);
+	release(net);
+	plx_mem_free(mem, net->empty_header);
+	free_queues(net);
+	plx_device_fini(&eth->device);
+	free(net);
+}
+
+/* --- what can be asked --- */
+
+static void info(struct plx_eth *eth, struct plx_eth_info *info)
+{
+	struct net *net = to_net(eth);
+
+	info->driver = plx_driver_virtio_net.name;
+	memcpy(info->mac, net->config.mac, sizeof(info->mac));
+	info->link_up = net_link_up(net);
+	info->mtu = net->config.mtu;
+	info->max_queue_pairs = net->config.max_queue_pairs;
+	info->max_rx_ring = net->max_rx_ring;
+	info->max_tx_ring = net->max_tx_ring;
+	info->numa_node = net->virtio->numa_node;
+	info->rx_path = net->rx ? net->rx[0].path : "";
+	info->tx_path = net->tx ? net->tx[0].path : "";
+}
+
+/* A counter's name, where it lies in its queue, and whether it counts frames lost. */
+struct counter {
+	const char *name;
+	size_t offset;
+	bool drop;
+};
+
+#define RX(field, name, drop) {name, offsetof(struct net_rx_counters, field), drop}
+#define TX(field, name, drop) {name, offsetof(struct net_tx_counters, field), drop}
+
+static const struct counter rx_counters[] = {
+	RX(packets, "packets", false),
+	RX(bytes, "bytes", false),
+	RX(no_buffers, "no_buffers", false),
+	RX(short_header, "drop.short_header", true),
+	RX(bad_num_buffers, "drop.bad_num_buffers", true),
+	RX(missing_buffers, "drop.missing_buffers", true),
+	RX(bad_length, "drop.bad_length", true),
+};
+
+static const struct counter tx_counters[] = {
+	TX(packets, "packets", false),
+	TX(bytes, "bytes", false),
+	TX(full, "full", false),
+	TX(bad_length, "drop.bad_length", true),
+	TX(bad_segments, "drop.bad_segments", true),
+};
+
+#undef RX
+#undef TX
+
+static uint64_t value_of(const void *counters, const struct counter *counter)
+{
+	return net_counter_read((const void *)((const char *)counters + counter->offset));
+}
+
+static void stats(const struct plx_eth *eth, struct plx_eth_stats *stats)
+{
+	const struct net *net = to_net(eth);
+
+	for (unsigned i = 0; i < eth->queue_pairs; i++) {
+		stats->rx_packets += net_counter_read(&net->rx[i].counters.packets);
+		stats->rx_bytes += net_counter_read(&net->rx[i].counters.bytes);
+		stats->tx_packets += net_counter_read(&net->tx[i].counters.packets);
+		stats->tx_bytes += net_counter_read(&net->tx[i].counters.bytes);
+		for (unsigned c = 0; c < ARRAY_SIZE(rx_counters); c++)
+			if (rx_counters[c].drop)
+				stats->rx_dropped += value_of(&net->rx[i].counters, &rx_counters[c]);
+		for (unsigned c = 0; c < ARRAY_SIZE(tx_counters); c++)
+			if (tx_counters[c].drop)
+				stats->tx_dropped += value_of(&net->tx[i].counters, &tx_counters[c]);
+	}
+}
+
+static int visit_one(plx_eth_counter_visit_fn *visit, void *arg, const char *kind, unsigned queue,
+                     const char *name, uint64_t value)
+{
+	char text[48];
+	struct plx_eth_counter counter = {text, value};
+
+	(void)snprintf(text, sizeof(text), "%s%u.%s", kind, queue, name);
+	return visit(arg, &counter);
+}
+
+static int visit_ring(plx_eth_counter_visit_fn *visit, void *arg, const char *kind, unsigned queue,
+                      const struct plx_virtq_split *vq)
+{
+	int ret;
+
+	if (!vq)
+		return 0;
+	ret = visit_one(visit, arg, kind, queue, "kicks", vq->counters.kicks);
+	if (!ret)
+		ret = visit_one(visit, arg, kind, queue, "kicks_suppressed", vq->counters.suppressed);
+	if (!ret)
+		ret = visit_one(visit, arg, kind, queue, "kicks_forced", vq->counters.forced);
+	if (!ret)
+		ret = visit_one(visit, arg, kind, queue, "broken", vq->fault != PLX_VIRTQ_OK);
+	return ret;
+}
+
+static int counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg)
+{
+	struct net *net = to_net(eth);
+	int ret = 0;
+
+	for (unsigned i = 0; i < eth->queue_pairs; i++) {
+		for (unsigned c = 0; !ret && c < ARRAY_SIZE(rx_counters); c++)
+			ret = visit_one(visit, arg, "rx", i, rx_counters[c].name,
+			                value_of(&net->rx[i].counters, &rx_counters[c]));
+		if (!ret)
+			ret = visit_ring(visit, arg, "rx", i, net->rx[i].vq);
+		for (unsigned c = 0; !ret && c < ARRAY_SIZE(tx_counters); c++)
+			ret = visit_one(visit, arg, "tx", i, tx_counters[c].name,
+			                value_of(&net->tx[i].counters, &tx_counters[c]));
+		if (!ret)
+			ret = visit_ring(visit, arg, "tx", i, net->tx[i].vq);
+	}
+	return ret;
+}
+
+static const struct plx_eth_ops eth_ops = {
+	.info = info,
+	.configure = configure,
+	.start = start,
+	.stop = stop,
+	.close = close_device,
+	.stats = stats,
+	.counters = counters,
+};
+
+static int features(struct plx_device *device, plx_feature_visit_fn *visit, void *arg)
+{
+	struct net *net = container_of(device, struct net, eth.device);
+
+	return plx_negotiation_visit(&net->virtio->negotiation, visit, arg);
+}
+
+static int trace(struct plx_device *device, plx_trace_visit_fn *visit, void *arg)
+{
+	struct net *net = container_of(device, struct net, eth.device);
+
+	return plx_trace_visit(&net->virtio->trace, visit, arg);
+}
+
+static const struct plx_device_ops device_ops = {features, trace};
+
+/* --- open --- */
+
+static int read_options(struct net *net, struct plx_address *address)
+{
+	static const char *const platform[] = {"check", "ignore", NULL};
+	unsigned choice = 0;
+	int ret;
+
+	ret = plx_address_choice(address, "platform", platform, &choice);
+	if (ret < 0)
+		return ret;
+	net->check_platform = choice == 0;
+	ret = plx_negotiation_options(&net->virtio->negotiation, address);
+	if (ret < 0)
+		return ret;
+	return plx_address_finish(address);
+}
+
+static int probe(struct net *net, struct plx_address *address)
+{
+	struct plx_virtio *virtio = net->virtio;
+	int err;
+
+	plx_negotiation_init(&virtio->negotiation, &net_features);
+	err = read_options(net, address);
+	if (!err)
+		err = plx_handshake_probe(virtio);
+	if (!err)
+		err = net_read_config(net);
+	if (err)
+		return err;
+	net->max_rx_ring = virtio->transport->queue_max(virtio, VIRTIO_NET_RXQ(0));
+	net->max_tx_ring = virtio->transport->queue_max(virtio, VIRTIO_NET_TXQ(0));
+	return plx_mem_alloc(virtio->mem, PLX_CACHE_LINE, PLX_CACHE_LINE, virtio->numa_node,
+	                     PLX_MEM_READ_ONLY, &net->empty_header);
+}
+
+static int open_eth(struct plx_context *ctx, struct plx_virtio *virtio, struct plx_address *address,
+                    struct plx_eth **eth)
+{
+	struct net *net = calloc(1, sizeof(*net));
+	int err;
+
+	if (!net)
+		return plx_fail(ENOMEM, "%s: out of memory for the device", virtio->name);
+	net->virtio = virtio;
+	net->eth.ops = &eth_ops;
+	err = probe(net, address);
+	if (err) {
+		free(net);
+		return err;
+	}
+	plx_device_init(&net->eth.device, ctx, virtio->name, &device_ops);
+	*eth = &net->eth;
+	return 0;
+}
+
+const struct plx_driver plx_driver_virtio_net = {
+	.name = "virtio-net",
+	.device_id = VIRTIO_ID_NET,
+	.open_eth = open_eth,
+};

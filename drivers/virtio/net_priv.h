@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_DRIVERS_VIRTIO_NET_PRIV_H
+#define PLX_DRIVERS_VIRTIO_NET_PRIV_H
+
+#include "drivers/drivers.h"
+#include "drivers/virtio/virtio_net_reg.h"
+#include "virtio/virtq_split.h"
+
+#include <pollux/pool.h>
+
+/* Bytes of an Ethernet header, and of one VLAN tag. */
+#define NET_ETHERNET_HEADER 14
+#define NET_VLAN_TAG        4
+
+/* The longest frame that a header of 16 bits of length can describe (5.1.6.4). */
+#define NET_FRAME_MAX 65550
+
+/* Descriptors that one frame may take for sending. */
+#define NET_SEGMENTS_MAX 32
+
+/* Packets that move between a queue and its cache at once. */
+#define NET_BATCH 64
+
+/* Written by the thread that uses the queue, read by any: see net_counter_add(). */
+struct net_rx_counters {
+	uint64_t packets;
+	uint64_t bytes;
+	uint64_t no_buffers;      /* refills that found the pool empty */
+	uint64_t short_header;    /* dropped: fewer bytes than the header has */
+	uint64_t bad_num_buffers; /* dropped: 0 buffers, or more than the ring has */
+	uint64_t missing_buffers; /* dropped: fewer buffers came than the header says */
+	uint64_t bad_length;      /* dropped: an empty segment, or more than a frame can be */
+};
+
+struct net_tx_counters {
+	uint64_t packets;
+	uint64_t bytes;
+	uint64_t full;         /* calls that found no room for all frames */
+	uint64_t bad_length;   /* dropped: empty, or longer than the device takes */
+	uint64_t bad_segments; /* dropped: a broken or too long chain */
+};
+
+struct net_rxq {
+	struct plx_eth_rxq base;
+	struct plx_virtq_split *vq; /* NULL while stopped */
+	struct plx_pool_cache *cache;
+	uint16_t header_off; /* where in the buffer the device writes its header */
+	uint16_t header_len;
+	uint32_t room;       /* bytes of each buffer that the device may write */
+	struct net_rx_counters counters;
+	const char *path;
+} __cache_aligned;
+
+struct net_txq {
+	struct plx_eth_txq base;
+	struct plx_virtq_split *vq; /* NULL while stopped */
+	struct plx_pool_cache *cache;
+	uint32_t frame_max;        /* bytes of the longest frame, untagged */
+	uint16_t header_len;
+	uint16_t reclaim_below;    /* free descriptors under which sent frames are fetched */
+	uint64_t empty_header;     /* IOVA of a header of zeros, for frames without headroom */
+	struct net_tx_counters counters;
+	const char *path;
+} __cache_aligned;
+
+/* What device configuration said when the device was opened. */
+struct net_config {
+	uint8_t mac[6];
+	uint16_t mtu;
+	bool mtu_given; /* by the device, and so to be kept */
+	uint16_t max_queue_pairs;
+};
+
+struct net {
+	struct plx_eth eth;
+	struct plx_virtio *virtio;
+	struct net_config config;
+	struct plx_eth_config wanted;
+	bool check_platform; /* refuse a device that would bypass the IOMMU */
+	bool in_doubt;       /* a reset was not confirmed: nothing is freed until the device is closed */
+	uint16_t max_rx_ring;
+	uint16_t max_tx_ring;
+	void *empty_header;  /* DMA memory */
+	struct net_rxq *rx;  /* eth.queue_pairs of each */
+	struct net_txq *tx;
+};
+
+extern const struct plx_feature_table net_features;
+
+/* net_config.c: read and check the device's configuration; sets aside features that lie. */
+int net_read_config(struct net *net);
+bool net_link_up(struct net *net);
+
+/* net_rx.c */
+int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index);
+int net_rx_fill(struct net_rxq *queue);
+void net_rx_run(struct net *net, struct net_rxq *queue);
+void net_rx_release(struct net_rxq *queue);
+
+/* net_tx.c */
+int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index);
+void net_tx_run(struct net_txq *queue);
+void net_tx_release(struct net_txq *queue);
+
+/* One thread adds and others read: no lost update, no torn value. */
+static __always_inline_fn void net_counter_add(uint64_t *counter, uint64_t value)
+{
+	__atomic_store_n(counter, *counter + value, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t net_counter_read(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "drivers/virtio/net_priv.h"
+
+#include "base/error.h"
+
+/*
+ * Receiving over a split ring: one buffer is one packet of the pool, one descriptor, and one entry of
+ * the ring. The device writes its header in front of the frame, into the same cache line as the
+ * frame's first bytes.
+ */
+
+static int receive_broken(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)
+{
+	struct net_rxq *queue = container_of(base, struct net_rxq, base);
+
+	(void)packets;
+	(void)count;
+	plx_virtq_split_break(queue->vq, (enum plx_virtq_fault)queue->vq->fault, 0);
+	return -EIO;
+}
+
+/* From the next burst on the queue answers -EIO; what this one received before is good. */
+static int give_up(struct net_rxq *queue, unsigned received)
+{
+	queue->base.burst = receive_broken;
+	return received ? (int)received : -EIO;
+}
+
+/*
+ * Post as many buffers as the ring has room for and the pool can give. Publishes them, and does not
+ * notify.
+ */
+static __always_inline_fn void refill(struct net_rxq *queue)
+{
+	struct plx_virtq_split *vq = queue->vq;
+	struct plx_packet *batch[NET_BATCH];
+
+	while (vq->free_count) {
+		uint32_t want = MIN(vq->free_count, (uint32_t)NET_BATCH);
+
+		if (!plx_pool_get(queue->cache, batch, want)) {
+			want = MIN(plx_pool_cache_fill(queue->cache, 1), want);
+			if (!plx_pool_get(queue->cache, batch, want)) {
+				net_counter_add(&queue->counters.no_buffers, 1);
+				break;
+			}
+		}
+		for (uint32_t i = 0; i < want; i++) {
+			struct plx_virtq_buffer buffer = {batch[i]->iova + queue->header_off, queue->room};
+
+			plx_virtq_split_add(vq, &buffer, 0, 1, batch[i]);
+		}
+	}
+	plx_virtq_split_publish(vq);
+}
+
+static void drop(struct net_rxq *queue, struct plx_packet *packet, uint64_t *reason)
+{
+	net_counter_add(reason, 1);
+	while (packet) {
+		struct plx_packet *next = packet->next;
+
+		plx_pool_put(queue->cache, &packet, 1);
+		packet = next;
+	}
+}
+
+/* A value that the device wrote into a buffer; read once. */
+static __always_inline_fn uint16_t header_num_buffers(const struct net_rxq *queue,
+                                                      const struct plx_packet *packet)
+{
+	const uint8_t *header = plx_packet_buffer(packet) + queue->header_off;
+
+	return plx_shared16_read((const void *)(header + offsetof(struct virtio_net_hdr, num_buffers)));
+}
+
+static __always_inline_fn void set_first(const struct net_rxq *queue, struct plx_packet *packet,
+                                         uint32_t len)
+{
+	packet->next = NULL;
+	packet->len = len - queue->header_len;
+	packet->data_len = (uint16_t)(len - queue->header_len);
+	packet->data_off = (uint16_t)(queue->header_off + queue->header_len);
+	packet->segments = 1;
+	packet->flags = 0;
+	packet->reserved = 0;
+}
+
+/* Take the next buffer of a frame. Return: NULL when none has come, or the queue broke. */
+static struct plx_packet *next_segment(struct net_rxq *queue)
+{
+	struct plx_packet *segment;
+	uint32_t len;
+
+	if (plx_virtq_split_ready(queue->vq) <= 0)
+		return NULL;
+	segment = plx_virtq_split_pop(queue->vq, &len, true);
+	if (!segment)
+		return NULL;
+	segment->next = NULL;
+	segment->data_off = queue->header_off;
+	segment->data_len = (uint16_t)len;
+	return segment;
+}
+
+/*
+ * Collect the rest of a frame that the device spread over several buffers (5.1.6.4.1).
+ *
+ * Return: Whether the whole frame is behind @first; otherwise it was dropped, for a reason of its own
+ * or since the queue broke.
+ */
+static bool collect(struct net_rxq *queue, struct plx_packet *first, unsigned buffers)
+{
+	struct plx_packet *last = first;
+	bool bad_length = false;
+
+	if (!buffers || buffers > queue->vq->size) {
+		drop(queue, first, &queue->counters.bad_num_buffers);
+		return false;
+	}
+	while (--buffers) {
+		struct plx_packet *segment = next_segment(queue);
+
+		if (!segment) {
+			drop(queue, first, &queue->counters.missing_buffers);
+			return false;
+		}
+		last->next = segment;
+		last = segment;
+		bad_length |= !segment->data_len;
+		first->len += segment->data_len;
+		first->segments++;
+	}
+	if (bad_length || first->len > NET_FRAME_MAX) {
+		drop(queue, first, &queue->counters.bad_length);
+		return false;
+	}
+	return true;
+}
+
+/* The one body of receiving over a split ring; @mergeable is a constant. */
+static __always_inline_fn int receive(struct net_rxq *queue, struct plx_packet **packets,
+                                      unsigned count, const bool mergeable)
+{
+	struct plx_virtq_split *vq = queue->vq;
+	unsigned received = 0;
+	uint64_t bytes = 0;
+
+	while (received < count && plx_virtq_split_ready(vq) > 0) {
+		struct plx_packet *packet;
+		unsigned buffers;
+		uint32_t len;
+
+		packet = plx_virtq_split_pop(vq, &len, true);
+		if (unlikely(!packet))
+			break;
+		if (unlikely(len <= queue->header_len)) {
+			packet->next = NULL;
+			drop(queue, packet, &queue->counters.short_header);
+			continue;
+		}
+		set_first(queue, packet, len);
+		buffers = mergeable ? header_num_buffers(queue, packet) : 1;
+		if (unlikely(buffers != 1) && !collect(queue, packet, buffers))
+			continue;
+		bytes += packet->len;
+		packets[received++] = packet;
+	}
+	net_counter_add(&queue->counters.packets, received);
+	net_counter_add(&queue->counters.bytes, bytes);
+	if (unlikely(vq->fault))
+		return give_up(queue, received);
+	if (vq->free_count >= MIN(vq->size / 4, NET_BATCH)) {
+		refill(queue);
+		plx_virtq_split_kick(vq);
+	} else if (!received) {
+		plx_virtq_split_idle(vq);
+	}
+	return (int)received;
+}
+
+static int receive_split(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)
+{
+	return receive(container_of(base, struct net_rxq, base), packets, count, false);
+}
+
+static int receive_split_mergeable(struct plx_eth_rxq *base, struct plx_packet **packets,
+                                   unsigned count)
+{
+	return receive(container_of(base, struct net_rxq, base), packets, count, true);
+}
+
+/* --- life --- */
+
+int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
+{
+	struct plx_pool *pool = net->wanted.pool;
+	int err;
+
+	queue->header_len = VIRTIO_NET_HDR_SIZE;
+	queue->header_off = plx_pool_headroom(pool);
+	queue->room = plx_pool_data_size(pool);
+	err = plx_pool_cache_create(pool, &queue->cache);
+	if (err)
+		return err;
+	return plx_virtq_split_create(net->virtio, index, net->wanted.rx_ring, 1024, &queue->vq);
+}
+
+int net_rx_fill(struct net_rxq *queue)
+{
+	refill(queue);
+	if (!queue->vq->free_count)
+		return 0;
+	return plx_fail(ENOBUFS, "%s: the pool has no packets left to fill a ring of %u: give it more "
+	                         "packets or ask for a smaller ring",
+	                queue->vq->name, queue->vq->size);
+}
+
+void net_rx_run(struct net *net, struct net_rxq *queue)
+{
+	bool mergeable = plx_virtio_has(net->virtio, VIRTIO_NET_F_MRG_RXBUF);
+
+	queue->path = mergeable ? "split, mergeable" : "split, one buffer";
+	queue->base.burst = mergeable ? receive_split_mergeable : receive_split;
+	plx_virtq_split_kick(queue->vq);
+}
+
+void net_rx_release(struct net_rxq *queue)
+{
+	struct plx_packet *packet;
+	unsigned cursor = 0;
+
+	queue->base.burst = plx_eth_rx_stopped;
+	while (queue->vq && (packet = plx_virtq_split_reclaim(queue->vq, &cursor)))
+		plx_pool_put(queue->cache, &packet, 1);
+	plx_virtq_split_destroy(queue->vq);
+	plx_pool_cache_destroy(queue->cache);
+	queue->vq = NULL;
+	queue->cache = NULL;
+}

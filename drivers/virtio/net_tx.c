@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "drivers/virtio/net_priv.h"
+
+#include "base/error.h"
+
+#include <string.h>
+
+/*
+ * Sending over a split ring. The header goes into the headroom, right in front of the frame, so that
+ * a frame of one segment is one descriptor; a frame without headroom gets a header of zeros from a
+ * shared place and one descriptor more.
+ */
+
+static int transmit_broken(struct plx_eth_txq *base, struct plx_packet **packets, unsigned count)
+{
+	struct net_txq *queue = container_of(base, struct net_txq, base);
+
+	(void)packets;
+	(void)count;
+	plx_virtq_split_break(queue->vq, (enum plx_virtq_fault)queue->vq->fault, 0);
+	return -EIO;
+}
+
+/* Give a run of packets back, through the cache where they are of its pool. */
+static void put_batch(struct net_txq *queue, struct plx_packet **batch, unsigned count)
+{
+	unsigned from = 0;
+
+	while (from < count) {
+		const struct plx_pool *pool = batch[from]->pool;
+		unsigned to = from + 1;
+
+		while (to < count && batch[to]->pool == pool)
+			to++;
+		if (pool == queue->cache->pool)
+			plx_pool_put(queue->cache, batch + from, to - from);
+		else
+			plx_pool_return(batch + from, to - from);
+		from = to;
+	}
+}
+
+/* Packets on their way back to their pools. */
+struct returning {
+	unsigned count;
+	struct plx_packet *packet[NET_BATCH];
+};
+
+static __always_inline_fn void give_back(struct net_txq *queue, struct returning *returning,
+                                         struct plx_packet *packet)
+{
+	if (unlikely(returning->count == NET_BATCH)) {
+		put_batch(queue, returning->packet, returning->count);
+		returning->count = 0;
+	}
+	returning->packet[returning->count++] = packet;
+}
+
+/* All segments of a frame; the chain was checked when it was taken. */
+static __always_inline_fn void give_back_frame(struct net_txq *queue, struct returning *returning,
+                                               struct plx_packet *packet)
+{
+	for (unsigned left = packet->segments; left; left--) {
+		struct plx_packet *next = packet->next;
+
+		give_back(queue, returning, packet);
+		packet = next;
+	}
+}
+
+/* Fetch what the device has sent. */
+static __always_inline_fn void reclaim(struct net_txq *queue)
+{
+	struct returning returning = {.count = 0};
+
+	/* What comes in while we look is for the next time: the work of one call is bounded. */
+	for (int ready = plx_virtq_split_ready(queue->vq); ready > 0; ready--) {
+		uint32_t len;
+		struct plx_packet *packet = plx_virtq_split_pop(queue->vq, &len, false);
+
+		if (unlikely(!packet))
+			break;
+		give_back_frame(queue, &returning, packet);
+	}
+	put_batch(queue, returning.packet, returning.count);
+}
+
+/* A VLAN tag does not count against the MTU (5.1.4.2). */
+static uint32_t frame_max(const struct net_txq *queue, const struct plx_packet *packet)
+{
+	const uint8_t *data = plx_packet_data(packet);
+	bool tagged = packet->data_len > NET_ETHERNET_HEADER &&
+	              ((data[12] == 0x81 && data[13] == 0x00) || (data[12] == 0x88 && data[13] == 0xa8));
+
+	return queue->frame_max + (tagged ? NET_VLAN_TAG : 0);
+}
+
+/*
+ * Walk a frame's chain. Return: its segments, all with data and as many as it says, and their length
+ * in @len; 0 when the chain is broken or longer than @limit.
+ */
+static unsigned measure(const struct plx_packet *packet, unsigned limit, uint32_t *len)
+{
+	unsigned segments = packet->segments;
+
+	*len = 0;
+	if (segments > limit)
+		return 0;
+	for (unsigned i = 0; i < segments; i++) {
+		if (!packet || !packet->data_len)
+			return 0;
+		*len += packet->data_len;
+		packet = packet->next;
+	}
+	return packet ? 0 : segments;
+}
+
+/* What becomes of a frame that cannot be sent: it is freed as far as its chain can be trusted. */
+static void drop(struct plx_packet *packet, uint64_t *reason)
+{
+	net_counter_add(reason, 1);
+	plx_packet_free(packet);
+}
+
+/* 5.1.6.2: no offload is asked for, and num_buffers is 0 */
+static __always_inline_fn void write_header(const struct net_txq *queue, struct plx_packet *packet)
+{
+	memset(plx_packet_data(packet) - queue->header_len, 0, VIRTIO_NET_HDR_SIZE);
+}
+
+/* Add a frame of several segments, or one whose header lies apart. */
+static void add_chain(struct net_txq *queue, struct plx_packet *packet, unsigned segments, bool apart)
+{
+	struct plx_virtq_buffer buffers[NET_SEGMENTS_MAX + 1];
+	struct plx_packet *segment = packet;
+	unsigned count = 0;
+
+	if (apart)
+		buffers[count++] = (struct plx_virtq_buffer){queue->empty_header, queue->header_len};
+	for (unsigned i = 0; i < segments; i++) {
+		buffers[count++] =
+			(struct plx_virtq_buffer){plx_packet_data_iova(segment), segment->data_len};
+		segment = segment->next;
+	}
+	if (!apart) {
+		write_header(queue, packet);
+		buffers[0].iova -= queue->header_len;
+		buffers[0].len += queue->header_len;
+	}
+	plx_virtq_split_add(queue->vq, buffers, count, 0, packet);
+}
+
+enum outcome { SENT, DROPPED, NO_ROOM };
+
+/* A frame that is not one plain segment with headroom, or that looks wrong. */
+static enum outcome send_slowly(struct net_txq *queue, struct plx_packet *packet)
+{
+	bool apart = plx_packet_headroom(packet) < queue->header_len;
+	uint32_t len;
+	unsigned segments =
+		measure(packet, MIN((unsigned)queue->vq->size - apart, (unsigned)NET_SEGMENTS_MAX), &len);
+
+	if (!segments) {
+		drop(packet, &queue->counters.bad_segments);
+		return DROPPED;
+	}
+	if (len > frame_max(queue, packet)) {
+		drop(packet, &queue->counters.bad_length);
+		return DROPPED;
+	}
+	if (segments + apart > queue->vq->free_count)
+		return NO_ROOM;
+	add_chain(queue, packet, segments, apart);
+	return SENT;
+}
+
+static __always_inline_fn enum outcome send(struct net_txq *queue, struct plx_packet *packet)
+{
+	struct plx_virtq_buffer buffer;
+
+	if (unlikely(packet->segments != 1 || !packet->data_len ||
+	             packet->data_len > queue->frame_max ||
+	             plx_packet_headroom(packet) < queue->header_len))
+		return send_slowly(queue, packet);
+	if (unlikely(!queue->vq->free_count))
+		return NO_ROOM;
+	write_header(queue, packet);
+	buffer.iova = plx_packet_data_iova(packet) - queue->header_len;
+	buffer.len = (uint32_t)packet->data_len + queue->header_len;
+	plx_virtq_split_add(queue->vq, &buffer, 1, 0, packet);
+	return SENT;
+}
+
+/* The one body of sending over a split ring. */
+static __always_inline_fn int transmit(struct net_txq *queue, struct plx_packet **packets,
+                                       unsigned count)
+{
+	struct plx_virtq_split *vq = queue->vq;
+	uint64_t bytes = 0;
+	unsigned taken = 0;
+	unsigned dropped = 0;
+
+	if (vq->free_count < MAX(count, queue->reclaim_below))
+		reclaim(queue);
+	if (unlikely(vq->fault)) {
+		queue->base.burst = transmit_broken;
+		return -EIO;
+	}
+	for (; taken < count; taken++) {
+		struct plx_packet *packet = packets[taken];
+		/* Once sent, the packet may be the device's and soon somebody else's. */
+		uint32_t len = likely(packet->segments == 1) ? packet->data_len : packet->len;
+		enum outcome outcome = send(queue, packet);
+
+		if (unlikely(outcome == NO_ROOM)) {
+			net_counter_add(&queue->counters.full, 1);
+			plx_virtq_split_idle(vq);
+			break;
+		}
+		if (unlikely(outcome == DROPPED))
+			dropped++;
+		else
+			bytes += len;
+	}
+	plx_virtq_split_publish(vq);
+	plx_virtq_split_kick(vq);
+	net_counter_add(&queue->counters.packets, taken - dropped);
+	net_counter_add(&queue->counters.bytes, bytes);
+	return (int)taken;
+}
+
+static int transmit_split(struct plx_eth_txq *base, struct plx_packet **packets, unsigned count)
+{
+	return transmit(container_of(base, struct net_txq, base), packets, count);
+}
+
+/* --- life --- */
+
+int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index)
+{
+	int err;
+
+	queue->header_len = VIRTIO_NET_HDR_SIZE;
+	queue->empty_header = plx_mem_iova(net->virtio->mem, net->empty_header);
+	queue->frame_max = net->config.mtu_given ? net->config.mtu + NET_ETHERNET_HEADER : NET_FRAME_MAX;
+	err = plx_pool_cache_create(net->wanted.pool, &queue->cache);
+	if (err)
+		return err;
+	err = plx_virtq_split_create(net->virtio, index, net->wanted.tx_ring, 1024, &queue->vq);
+	if (!err)
+		queue->reclaim_below = queue->vq->size / 2;
+	return err;
+}
+
+void net_tx_run(struct net_txq *queue)
+{
+	queue->path = "split";
+	queue->base.burst = transmit_split;
+}
+
+void net_tx_release(struct net_txq *queue)
+{
+	struct plx_packet *packet;
+	unsigned cursor = 0;
+
+	queue->base.burst = plx_eth_tx_stopped;
+	while (queue->vq && (packet = plx_virtq_split_reclaim(queue->vq, &cursor)))
+		plx_packet_free(packet);
+	plx_virtq_split_destroy(queue->vq);
+	plx_pool_cache_destroy(queue->cache);
+	queue->vq = NULL;
+	queue->cache = NULL;
+}

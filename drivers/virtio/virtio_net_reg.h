@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_DRIVERS_VIRTIO_NET_REG_H
+#define PLX_DRIVERS_VIRTIO_NET_REG_H
+
+/* What the standard fixes for the network device: virtio 1.4, 5.1. */
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* 5.1.3 Feature bits */
+#define VIRTIO_NET_F_CSUM                      0
+#define VIRTIO_NET_F_GUEST_CSUM                1
+#define VIRTIO_NET_F_CTRL_GUEST_OFFLOADS       2
+#define VIRTIO_NET_F_MTU                       3
+#define VIRTIO_NET_F_MAC                       5
+#define VIRTIO_NET_F_GSO                       6 /* legacy only */
+#define VIRTIO_NET_F_GUEST_TSO4                7
+#define VIRTIO_NET_F_GUEST_TSO6                8
+#define VIRTIO_NET_F_GUEST_ECN                 9
+#define VIRTIO_NET_F_GUEST_UFO                 10
+#define VIRTIO_NET_F_HOST_TSO4                 11
+#define VIRTIO_NET_F_HOST_TSO6                 12
+#define VIRTIO_NET_F_HOST_ECN                  13
+#define VIRTIO_NET_F_HOST_UFO                  14
+#define VIRTIO_NET_F_MRG_RXBUF                 15
+#define VIRTIO_NET_F_STATUS                    16
+#define VIRTIO_NET_F_CTRL_VQ                   17
+#define VIRTIO_NET_F_CTRL_RX                   18
+#define VIRTIO_NET_F_CTRL_VLAN                 19
+#define VIRTIO_NET_F_CTRL_RX_EXTRA             20
+#define VIRTIO_NET_F_GUEST_ANNOUNCE            21
+#define VIRTIO_NET_F_MQ                        22
+#define VIRTIO_NET_F_CTRL_MAC_ADDR             23
+#define VIRTIO_NET_F_GUEST_RSC4                41 /* legacy only */
+#define VIRTIO_NET_F_GUEST_RSC6                42 /* legacy only */
+#define VIRTIO_NET_F_DEVICE_STATS              50
+#define VIRTIO_NET_F_HASH_TUNNEL               51
+#define VIRTIO_NET_F_VQ_NOTF_COAL              52
+#define VIRTIO_NET_F_NOTF_COAL                 53
+#define VIRTIO_NET_F_GUEST_USO4                54
+#define VIRTIO_NET_F_GUEST_USO6                55
+#define VIRTIO_NET_F_HOST_USO                  56
+#define VIRTIO_NET_F_HASH_REPORT               57
+#define VIRTIO_NET_F_GUEST_HDRLEN              59
+#define VIRTIO_NET_F_RSS                       60
+#define VIRTIO_NET_F_RSC_EXT                   61
+#define VIRTIO_NET_F_STANDBY                   62
+#define VIRTIO_NET_F_SPEED_DUPLEX              63
+#define VIRTIO_NET_F_RSS_CONTEXT               64
+#define VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO      65
+#define VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO_CSUM 66
+#define VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO       67
+#define VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO_CSUM  68
+#define VIRTIO_NET_F_OUT_NET_HEADER            69
+#define VIRTIO_NET_F_IPSEC                     70
+
+/* 5.1.4 Device configuration layout: offsets, and the feature that brings each field */
+#define VIRTIO_NET_CFG_MAC                 0x00 /* u8[6], MAC */
+#define VIRTIO_NET_CFG_STATUS              0x06 /* le16, STATUS */
+#define VIRTIO_NET_CFG_MAX_VIRTQUEUE_PAIRS 0x08 /* le16, MQ or RSS */
+#define VIRTIO_NET_CFG_MTU                 0x0a /* le16, MTU */
+#define VIRTIO_NET_CFG_SPEED               0x0c /* le32, SPEED_DUPLEX */
+#define VIRTIO_NET_CFG_DUPLEX              0x10 /* u8, SPEED_DUPLEX */
+#define VIRTIO_NET_CFG_RSS_MAX_KEY_SIZE    0x11 /* u8, RSS or HASH_REPORT */
+#define VIRTIO_NET_CFG_RSS_MAX_TABLE_LEN   0x12 /* le16, RSS */
+#define VIRTIO_NET_CFG_HASH_TYPES          0x14 /* le32, RSS or HASH_REPORT */
+#define VIRTIO_NET_CFG_TUNNEL_TYPES        0x18 /* le32, HASH_TUNNEL */
+
+#define VIRTIO_NET_S_LINK_UP  1
+#define VIRTIO_NET_S_ANNOUNCE 2
+
+/* 5.1.2 Virtqueues */
+#define VIRTIO_NET_RXQ(pair) (2 * (pair))
+#define VIRTIO_NET_TXQ(pair) (2 * (pair) + 1)
+
+/* 5.1.6 Device operation: the header in front of each frame, in the parts that features add */
+struct virtio_net_hdr {
+	uint8_t flags;
+	uint8_t gso_type;
+	uint16_t hdr_len;
+	uint16_t gso_size;
+	uint16_t csum_start;
+	uint16_t csum_offset;
+	uint16_t num_buffers; /* always there without the legacy interface */
+};
+static_assert(sizeof(struct virtio_net_hdr) == 12, "5.1.6");
+static_assert(offsetof(struct virtio_net_hdr, num_buffers) == 10, "5.1.6");
+
+#define VIRTIO_NET_HDR_SIZE_LEGACY 10
+#define VIRTIO_NET_HDR_SIZE        12
+#define VIRTIO_NET_HDR_SIZE_HASH   20
+#define VIRTIO_NET_HDR_SIZE_TUNNEL 24
+#define VIRTIO_NET_HDR_SIZE_OUTER  32
+
+#define VIRTIO_NET_HDR_F_NEEDS_CSUM      0x01
+#define VIRTIO_NET_HDR_F_DATA_VALID      0x02
+#define VIRTIO_NET_HDR_F_RSC_INFO        0x04
+#define VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM 0x08
+
+#define VIRTIO_NET_HDR_GSO_NONE   0x00
+#define VIRTIO_NET_HDR_GSO_TCPV4  0x01
+#define VIRTIO_NET_HDR_GSO_UDP    0x03
+#define VIRTIO_NET_HDR_GSO_TCPV6  0x04
+#define VIRTIO_NET_HDR_GSO_UDP_L4 0x05
+#define VIRTIO_NET_HDR_GSO_ECN    0x80
+
+/* 5.1.6.5 Control virtqueue */
+#define VIRTIO_NET_CTRL_MQ              4
+#define VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET 0
+#define VIRTIO_NET_OK                   0
+#define VIRTIO_NET_ERR                  1
+
+#endif
