@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PROGRAM_FWD_H
+#define PROGRAM_FWD_H
+
+#include "program.h"
+
+#include <pollux/pollux.h>
+
+/*
+ * The command fwd. Its parts, each in a file of its own:
+ *
+ *     fwd_options  what the user asks for
+ *     fwd_port     devices with their pools
+ *     fwd_stream   what a core does with the frames of one queue
+ *     fwd_frame    the contents of frames
+ *     fwd_stats    figures, live and at the end
+ */
+
+#define FWD_BURST_MAX 512
+
+struct fwd_stream;
+
+/* One round of a stream. Return: frames handled, or -errno, which ends the core's worker. */
+typedef int fwd_round_fn(struct fwd_stream *stream);
+
+struct fwd_mode {
+	const char *name;
+	const char *line; /* what it does */
+	fwd_round_fn *round;
+	bool paired;    /* what comes in at a port leaves at its neighbour: 0 and 1, 2 and 3, ... */
+	bool generates; /* it sends frames of its own, from a pool of their own */
+	bool answers;   /* it needs an address to answer for */
+};
+
+/* All modes; the last has no name. */
+extern const struct fwd_mode fwd_modes[];
+
+struct fwd_options {
+	unsigned devices;
+	char **device;
+	const struct fwd_mode *mode;
+	unsigned cores;
+	unsigned *core;
+	unsigned peers;
+	uint8_t (*peer)[6]; /* by port; the rest have the default */
+	uint16_t queues;
+	uint16_t rx_ring; /* 0: the library's choice */
+	uint16_t tx_ring;
+	uint16_t size; /* of the frames to send */
+	unsigned burst;
+	unsigned retries; /* further tries to send what a full ring did not take */
+	unsigned first;   /* frames that each port sends before anything is forwarded */
+	uint32_t packets; /* of each pool; 0: enough */
+	uint32_t ip;      /* to answer for, in network order */
+	uint64_t page_size;
+	double seconds;  /* 0: until a signal */
+	double interval; /* between two looks at the rates; 0: none; negative: as the terminal has
+			    it */
+	bool json;
+	bool quiet;
+	bool verbose;
+};
+
+struct fwd_port {
+	char name[PLX_DEVICE_NAME_LEN];
+	unsigned index;
+	struct fwd_port *out; /* where frames that come in here leave */
+	uint8_t peer[6];      /* who is on the other end */
+	struct plx_eth *eth;
+	struct plx_eth_info info;
+	struct plx_pool *pool;   /* frames to receive */
+	struct plx_pool *frames; /* frames to send, made in advance */
+	bool started;
+	struct plx_eth_stats stats; /* as of the last look */
+	char *rx_path;              /* what follows is kept when the device is closed */
+	char *tx_path;
+	struct json_object *counters; /* by name */
+};
+
+/*
+ * One queue of a port, as one core works on it. Streams of different cores share no cache line.
+ * Only the core writes while it runs; the main thread reads the counters.
+ */
+struct fwd_stream {
+	fwd_round_fn *round;
+	struct plx_eth_rxq *rxq;
+	struct plx_eth_txq *txq;
+	struct plx_pool_cache *cache; /* in front of the pool that its frames come from */
+	struct fwd_stream *next;      /* of the same core */
+	unsigned burst;
+	unsigned retries;
+	uint64_t tx_full; /* frames freed because the transmit ring had no room */
+	uint64_t ignored; /* frames that asked for nothing that echo answers */
+	struct fwd_port *in;
+	struct fwd_port *out;
+	char *error; /* why it ended its worker; to be read when that is stopped */
+	uint32_t ip;
+	uint16_t size;
+	uint16_t headroom;
+	uint8_t addresses[12]; /* destination and source of frames that leave */
+} __attribute__((aligned(PLX_CACHE_LINE)));
+
+struct fwd_core {
+	unsigned number;
+	struct fwd_stream *streams;
+	struct plx_worker *worker;
+};
+
+struct fwd {
+	struct fwd_options options;
+	struct plx_context *ctx;
+	unsigned ports;
+	struct fwd_port *port;
+	unsigned stream_count;
+	struct fwd_stream *stream;
+	unsigned cores;
+	struct fwd_core *core;
+	double began; /* by clock_seconds() */
+	double seconds;
+	struct plx_worker_stats work; /* of all cores */
+	struct failure failure;
+};
+
+/* Does not return when something is wrong with the command line. */
+void fwd_options_read(struct fwd_options *options, int argc, char **argv);
+void fwd_options_free(struct fwd_options *options);
+
+/* Open every device, give it a pool, and start it. Return: 0 or -errno, with plx_error(). */
+int fwd_ports_open(struct fwd *fwd);
+/* Stop every device, see that all packets are back, and close. Also after a failed open. */
+void fwd_ports_close(struct fwd *fwd);
+
+/* Divide the queues among the cores. Return: 0 or -errno, with plx_error(). */
+int fwd_streams_create(struct fwd *fwd);
+void fwd_streams_destroy(struct fwd *fwd);
+/* Send the frames of --tx-first. Return: 0 or -errno, with plx_error(). */
+int fwd_streams_send_first(struct fwd *fwd);
+/* A core's round, for plx_worker_start(); @arg is a struct fwd_core. */
+int fwd_core_round(void *arg);
+
+/* Make a valid UDP frame of @size bytes without its check sequence. @flow tells frames apart. */
+void fwd_frame_build(uint8_t *frame, uint16_t size, const uint8_t addresses[12], uint16_t flow);
+/* Turn an ARP or echo request to @ip into its answer. Return: whether it was one. */
+bool fwd_frame_answer(struct plx_packet *packet, const uint8_t mac[6], uint32_t ip);
+
+/* Where live rates go, and whether that is a terminal that can be painted. */
+struct fwd_live {
+	FILE *out;
+	bool paint;
+	bool painted;
+	double last; /* when the last look was taken */
+};
+
+void fwd_live_init(struct fwd_live *live, const struct fwd_options *options);
+void fwd_live_show(struct fwd_live *live, struct fwd *fwd, double now);
+/* Take the closing figures, while the devices are open. */
+void fwd_stats_take(struct fwd *fwd);
+void fwd_stats_report(const struct fwd *fwd);
+
+#endif
