@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The guest's side of forward_test.sh: runs pollux as the files in the shared folder say.
+#
+#     forward_guest.sh FOLDER
+#
+# For each N from 1 on: arguments come in N.run; N.up answers once it forwards, or has ended; then a
+# signal comes in N.signal, and N.status answers with how pollux ended, beside N.out and N.err.
+# The file "quit" ends it all.
+folder=$1
+. "$folder/lib.sh"
+
+asked()
+{
+	[ -e "$folder/$number.run" ] || [ -e "$folder/quit" ]
+}
+
+# The library's warnings may come first.
+forwards_or_ended()
+{
+	[[ $(<"/tmp/err") == *"pollux: forwarding"* ]] || ! kill -0 "$pid" 2>/dev/null
+}
+
+signalled()
+{
+	[ -e "$folder/$number.signal" ]
+}
+
+run()
+{
+	local status
+
+	read -ra arguments <"$folder/$number.run"
+	: >/tmp/err
+	"$folder/pollux" "${arguments[@]}" >/tmp/out 2>/tmp/err &
+	pid=$!
+	wait_until forwards_or_ended
+	put_file "$folder/$number.up" "$pid"
+	wait_until signalled || exit
+	kill -s "$(<"$folder/$number.signal")" "$pid"
+	wait "$pid"
+	status=$?
+	cp /tmp/out "$folder/$number.out"
+	cp /tmp/err "$folder/$number.err"
+	put_file "$folder/$number.status" "$status"
+}
+
+export LD_LIBRARY_PATH=$folder
+"$folder/pollux" bind 0000:00:10.0 0000:00:11.0 >&2 || exit
+number=1
+while wait_until asked && [ ! -e "$folder/quit" ]; do
+	run
+	number=$((number + 1))
+done

@@ -1,0 +1,205 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Pollux forwards between two real QEMU NICs, and every frame is watched from outside.
+#
+#     forward_test.sh POLLUX LIBRARY FRAMES
+tests=$(cd "$(dirname "$0")" && pwd)
+. "$tests/lib.sh"
+
+nic_a=52:54:00:00:00:0a
+nic_b=52:54:00:00:00:0b
+
+begin_on_host "$tests/forward_guest.sh" "$1" "$2"
+
+# --- the two sides -------------------------------------------------------------------------------
+
+start_frames()
+{
+	coproc FRAMES { exec "$1" "$scratch/a.sock" "$scratch/b.sock"; }
+	at_exit "kill $FRAMES_PID 2>/dev/null"
+	hear_frames >/dev/null
+}
+
+tell_frames()
+{
+	echo "$1" >&"${FRAMES[1]}"
+}
+
+# Its next line. A run ends by itself when nothing moves, so this bound is for what has hung.
+hear_frames()
+{
+	local line
+
+	read -r -t $((2 * patience)) line <&"${FRAMES[0]}" || return 1
+	echo "$line"
+}
+
+start_machine()
+{
+	machine "--nic=stream,server=off,addr.type=unix,addr.path=$scratch/a.sock;mac=$nic_a,rx_queue_size=1024" \
+		"--nic=stream,server=off,addr.type=unix,addr.path=$scratch/b.sock;mac=$nic_b" \
+		-- bash "$scratch/forward_guest.sh" "$scratch" >"$scratch/machine.log" 2>&1 &
+	machine_pid=$!
+	at_exit 'kill "$machine_pid" 2>/dev/null; wait "$machine_pid" 2>/dev/null'
+}
+
+# wait_for_guest FILE: while there is a guest to wait for
+wait_for_guest()
+{
+	wait_until eval '[ -e "$scratch/$1" ] || ! kill -0 "$machine_pid" 2>/dev/null'
+	[ -e "$scratch/$1" ] && return 0
+	not_ok "the guest answers" "$1 does not come; the machine says:" "$(tail "$scratch/machine.log")"
+	exit 1
+}
+
+# --- one run of pollux ---------------------------------------------------------------------------
+
+number=0
+
+# begin_forward ARGUMENTS: those of pollux fwd besides the devices and what all runs have
+begin_forward()
+{
+	number=$((number + 1))
+	put_file "$scratch/$number.run" "fwd $1 --json"
+	wait_for_guest "$number.up"
+}
+
+end_forward()
+{
+	put_file "$scratch/$number.signal" "$1"
+	wait_for_guest "$number.status"
+}
+
+# forward ARGUMENTS [OPTIONS-OF-FRAMES] [SIGNAL]
+forward()
+{
+	begin_forward "$1"
+	tell_frames "run ${2:-}"
+	hear_frames >"$scratch/$number.frames"
+	end_forward "${3:-INT}"
+}
+
+ended_well()
+{
+	local status said
+
+	status=$(<"$scratch/$number.status")
+	said=$(<"$scratch/$number.err")
+	echo "status $status, standard error: $said"
+	[ "$status" = 0 ] && [ "$said" = "pollux: forwarding" ]
+}
+
+frames_pass()
+{
+	json_holds 'frames["ok"] and not any(way["stale"] for way in frames["directions"])' \
+		"frames=$scratch/$number.frames"
+}
+
+# What left one port of pollux is what came out here and what came in at its other port.
+counts_agree()
+{
+	json_holds 'all(port["rx_dropped"] == port["tx_dropped"] == 0
+		and port["rx_packets"] == other["tx_packets"] == way["out_frames"] == way["sent"] + way["probes_sent"]
+		and port["rx_bytes"] == other["tx_bytes"] == way["out_bytes"] == way["sent_bytes"]
+		for port, other, way in zip(fwd["ports"], reversed(fwd["ports"]), frames["directions"]))
+		and fwd["error"] is None' \
+		"fwd=$scratch/$number.out" "frames=$scratch/$number.frames"
+}
+
+all_is_well()
+{
+	frames_pass && counts_agree && ended_well
+}
+
+# has_counters EXPRESSION: of the object that pollux printed, "fwd"
+fwd_says()
+{
+	json_holds "$1" "fwd=$scratch/$number.out"
+}
+
+both=0000:00:10.0,OPTIONS\ 0000:00:11.0,OPTIONS
+
+with_options()
+{
+	echo "${both//OPTIONS/$1}"
+}
+
+# --- the tests -----------------------------------------------------------------------------------
+
+every_ring()
+{
+	local mrg=$1 event=$2 ring name path='split, one buffer'
+
+	[ "$mrg" = off ] || path='split, mergeable'
+	for ring in 64 256 1024,256; do
+		name="mrg_rxbuf=$mrg event_idx=$event ring=$ring"
+		forward "$(with_options "mrg_rxbuf=$mrg,event_idx=$event") --ring=$ring"
+		check "$name: every frame passes unharmed" frames_pass
+		check "$name: the counters agree with what passed" counts_agree
+		check "$name: the paths are as asked for" fwd_says \
+			"all(port['rx_path'] == '$path' for port in fwd['ports'])"
+		check "$name: SIGINT ends it with status 0" ended_well
+	done
+}
+
+modes()
+{
+	forward "$(with_options mrg_rxbuf=off) --mode=macswap" addresses=swap
+	check "macswap exchanges the addresses and changes nothing else" all_is_well
+	forward "$(with_options mrg_rxbuf=on) --mode=macswap --ring=64" addresses=swap
+	check "macswap does so with mergeable buffers" all_is_well
+	forward "$(with_options mrg_rxbuf=off) --mode=mac --peer=06:00:00:00:00:aa,06:00:00:00:00:bb" \
+		"addresses=06:00:00:00:00:aa/$nic_a,06:00:00:00:00:bb/$nic_b"
+	check "mac writes the port's address and its peer's, and changes nothing else" all_is_well
+}
+
+restarts()
+{
+	local times=20 time signal
+
+	for time in $(seq "$times"); do
+		signal=INT
+		[ $((time % 2)) -eq 0 ] || signal=TERM
+		forward "$(with_options event_idx=on)" count=200 "$signal"
+		check "start $time of $times: traffic passes, the counters agree, SIG$signal ends it with 0" \
+			all_is_well
+	done
+}
+
+# Frames that were under way when pollux died may come out later, or never.
+killed_under_traffic()
+{
+	begin_forward "$(with_options event_idx=on) --ring=256"
+	tell_frames "run count=10000000 flow=1000"
+	is "traffic flows before pollux is killed" "$(hear_frames)" '{"flowing":true}'
+	end_forward KILL
+	is "SIGKILL ends pollux under traffic" "$(<"$scratch/$number.status")" 137
+	tell_frames stop
+	hear_frames >"$scratch/$number.frames"
+	check "what passed until then was unharmed" json_holds \
+		'frames["stopped"] and not any(way[fault] for way in frames["directions"]
+			for fault in ("lost", "altered", "doubled", "reordered", "foreign"))' \
+		"frames=$scratch/$number.frames"
+
+	forward "$(with_options event_idx=on) --ring=256"
+	check "a new pollux takes the devices over" ended_well
+	check "every frame passes it unharmed" json_holds 'frames["ok"]' \
+		"frames=$scratch/$number.frames"
+	forward "$(with_options event_idx=on) --ring=256" count=200
+	check "nothing of the killed one is left" all_is_well
+}
+
+start_frames "$3"
+start_machine
+for mrg in on off; do
+	for event in on off; do
+		every_ring "$mrg" "$event"
+	done
+done
+modes
+restarts
+killed_under_traffic
+put_file "$scratch/quit" ""
+wait "$machine_pid"
+is "the machine ends well" $? 0
+tap_end
