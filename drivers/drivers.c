@@ -3,8 +3,11 @@
 
 #include "base/compiler.h"
 #include "base/error.h"
+#include "emu/emu.h"
 #include "virtio/handshake.h"
+#include "virtio/pci_legacy.h"
 #include "virtio/pci_modern.h"
+#include "virtio/virtio_reg.h"
 
 #include <string.h>
 
@@ -21,6 +24,37 @@ static const struct plx_driver *find_driver(unsigned device_id)
 	return NULL;
 }
 
+/* Find the interface of a PCI function that is to be used: modern, if it has that. */
+static int choose_interface(struct plx_context *ctx, struct plx_vfio_device *vfio, unsigned device_id,
+                            struct plx_address *address, struct plx_virtio **virtio)
+{
+	static const char *const choices[] = {"auto", "on", "off", NULL};
+	enum { AUTO, ON, OFF } legacy = AUTO;
+	unsigned choice = AUTO;
+	int err;
+
+	err = plx_address_choice(address, "legacy", choices, &choice);
+	if (err < 0)
+		return err;
+	legacy = choice;
+	if (legacy == ON)
+		return plx_virtio_pci_legacy_open(vfio, device_id, ctx->mem, virtio);
+	err = plx_virtio_pci_open(vfio, device_id, ctx->mem, virtio);
+	if (err == -ENOTSUP && legacy == AUTO)
+		err = plx_virtio_pci_legacy_open(vfio, device_id, ctx->mem, virtio);
+	return err;
+}
+
+int plx_drivers_open_virtio(struct plx_context *ctx, struct plx_vfio_device *vfio, unsigned device_id,
+                            struct plx_address *address, struct plx_virtio **virtio)
+{
+	int err = choose_interface(ctx, vfio, device_id, address, virtio);
+
+	if (err)
+		plx_vfio_close(vfio);
+	return err;
+}
+
 /* "0000:00:03.0" or "pci:0000:00:03.0" */
 static int open_pci(struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio)
 {
@@ -31,10 +65,19 @@ static int open_pci(struct plx_context *ctx, struct plx_address *address, struct
 	err = plx_context_open_pci(ctx, address->place, &function, &vfio);
 	if (err)
 		return err;
-	err = plx_virtio_pci_open(vfio, plx_pci_virtio_id(&function), ctx->mem, virtio);
+	return plx_drivers_open_virtio(ctx, vfio, plx_pci_virtio_id(&function), address, virtio);
+}
+
+/* "emu:net": a device in software, in this process */
+static int open_emu(struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio)
+{
+	struct plx_vfio_device *vfio;
+	int err;
+
+	err = plx_emu_open(ctx->mem, &ctx->log, address, &vfio);
 	if (err)
-		plx_vfio_close(vfio);
-	return err;
+		return err;
+	return plx_drivers_open_virtio(ctx, vfio, VIRTIO_ID_NET, address, virtio);
 }
 
 /* The ways to reach a device, by the word in front of its address. */
@@ -43,6 +86,7 @@ static const struct {
 	int (*open)(struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio);
 } schemes[] = {
 	{"pci", open_pci},
+	{"emu", open_emu},
 };
 
 static int open_virtio(struct plx_context *ctx, struct plx_address *address,
@@ -51,14 +95,15 @@ static int open_virtio(struct plx_context *ctx, struct plx_address *address,
 	for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++)
 		if (!strcmp(address->scheme, schemes[i].scheme))
 			return schemes[i].open(ctx, address, virtio);
-	return plx_fail(EINVAL, "'%s:' is no kind of device address: a PCI address such as 0000:00:03.0 "
-	                        "is one",
-	                address->scheme);
+	return plx_fail(EINVAL,
+		"'%s:' is no kind of device address: those are PCI addresses such as 0000:00:03.0, and emu:net",
+		address->scheme);
 }
 
 static int choose_handshake(struct plx_virtio *virtio, struct plx_address *address)
 {
-	static const struct plx_handshake *const handshakes[] = {&plx_handshake_modern};
+	static const struct plx_handshake *const handshakes[] = {
+		&plx_handshake_modern, &plx_handshake_legacy, &plx_handshake_device_ok};
 	const char *names[ARRAY_SIZE(handshakes) + 1] = {NULL};
 	unsigned choice = 0;
 	int found;
@@ -66,21 +111,23 @@ static int choose_handshake(struct plx_virtio *virtio, struct plx_address *addre
 	for (unsigned i = 0; i < ARRAY_SIZE(handshakes); i++)
 		names[i] = handshakes[i]->name;
 	found = plx_address_choice(address, "handshake", names, &choice);
-	if (found > 0)
-		virtio->handshake = handshakes[choice];
-	return found < 0 ? found : 0;
+	if (found <= 0)
+		return found;
+	if (handshakes[choice]->legacy != virtio->transport->legacy)
+		return plx_fail(EINVAL, "%s: handshake=%s does not go with the %s interface: see legacy=",
+			virtio->name, names[choice], virtio->transport->legacy ? "legacy" : "modern");
+	virtio->handshake = handshakes[choice];
+	if (virtio->handshake->warning)
+		plx_log(virtio->log, PLX_LOG_WARNING, "%s: %s", virtio->name, virtio->handshake->warning);
+	return 0;
 }
 
-static int open_eth(struct plx_context *ctx, struct plx_address *address, struct plx_eth **eth)
+int plx_drivers_open_eth(struct plx_context *ctx, struct plx_virtio *virtio,
+                         struct plx_address *address, struct plx_eth **eth)
 {
-	const struct plx_driver *driver;
-	struct plx_virtio *virtio;
-	int err;
+	const struct plx_driver *driver = find_driver(virtio->device_id);
+	int err = 0;
 
-	err = open_virtio(ctx, address, &virtio);
-	if (err)
-		return err;
-	driver = find_driver(virtio->device_id);
 	if (!driver || !driver->open_eth)
 		err = plx_fail(ENODEV, "%s: Pollux has no Ethernet driver for virtio devices of type %u",
 		               virtio->name, virtio->device_id);
@@ -96,11 +143,14 @@ static int open_eth(struct plx_context *ctx, struct plx_address *address, struct
 int plx_eth_open(struct plx_context *ctx, const char *text, struct plx_eth **eth)
 {
 	struct plx_address address;
+	struct plx_virtio *virtio;
 	int err = plx_address_parse(&address, text);
 
 	if (err)
 		return err;
-	err = open_eth(ctx, &address, eth);
+	err = open_virtio(ctx, &address, &virtio);
+	if (!err)
+		err = plx_drivers_open_eth(ctx, virtio, &address, eth);
 	plx_address_free(&address);
 	return err;
 }

@@ -45,9 +45,9 @@ static int check_needed(struct net *net)
 {
 	struct plx_virtio *virtio = net->virtio;
 
-	if (!plx_virtio_has(virtio, VIRTIO_F_VERSION_1))
+	if (!virtio->transport->legacy && !plx_virtio_has(virtio, VIRTIO_F_VERSION_1))
 		return plx_fail(ENOTSUP, "%s: F_VERSION_1 is %s: the device can be driven only through the "
-		                         "legacy interface, which Pollux does not speak",
+		                         "legacy interface: say legacy=on",
 		                virtio->name,
 		                plx_virtio_offers(virtio, VIRTIO_F_VERSION_1) ? "declined" : "not offered");
 	if (virtio->dma_translated && net->check_platform &&
@@ -420,6 +420,8 @@ static int probe(struct net *net, struct plx_address *address)
 	int err;
 
 	plx_negotiation_init(&virtio->negotiation, &net_features);
+	if (virtio->transport->legacy)
+		plx_features_add(&virtio->negotiation.understood, VIRTIO_F_ANY_LAYOUT);
 	err = read_options(net, address);
 	if (!err)
 		err = plx_handshake_probe(virtio);

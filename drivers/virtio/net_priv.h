@@ -47,6 +47,7 @@ struct net_rxq {
 	uint16_t header_off; /* where in the buffer the device writes its header */
 	uint16_t header_len;
 	uint32_t room;       /* bytes of each buffer that the device may write */
+	bool header_apart;   /* it wants a descriptor of its own for the header */
 	struct net_rx_counters counters;
 	const char *path;
 } __cache_aligned;
@@ -57,6 +58,7 @@ struct net_txq {
 	struct plx_pool_cache *cache;
 	uint32_t frame_max;        /* bytes of the longest frame, untagged */
 	uint16_t header_len;
+	bool header_apart;         /* it wants a descriptor of its own for the header */
 	uint16_t reclaim_below;    /* free descriptors under which sent frames are fetched */
 	uint64_t empty_header;     /* IOVA of a header of zeros, for frames without headroom */
 	struct net_tx_counters counters;
@@ -86,6 +88,20 @@ struct net {
 };
 
 extern const struct plx_feature_table net_features;
+
+/* 5.1.6.1: the legacy header ends before num_buffers, unless buffers are merged. */
+static inline uint16_t net_header_len(const struct plx_virtio *virtio)
+{
+	return virtio->transport->legacy && !plx_virtio_has(virtio, VIRTIO_NET_F_MRG_RXBUF)
+	               ? VIRTIO_NET_HDR_SIZE_LEGACY
+	               : VIRTIO_NET_HDR_SIZE;
+}
+
+/* 5.1.6.6: an old device takes the header only in a descriptor of its own. */
+static inline bool net_header_apart(const struct plx_virtio *virtio)
+{
+	return virtio->transport->legacy && !plx_virtio_has(virtio, VIRTIO_F_ANY_LAYOUT);
+}
 
 /* net_config.c: read and check the device's configuration; sets aside features that lie. */
 int net_read_config(struct net *net);

@@ -26,6 +26,22 @@ static int give_up(struct net_rxq *queue, unsigned received)
 	return received ? (int)received : -EIO;
 }
 
+/* A buffer is one piece of memory, whether it takes one descriptor or two. */
+static __always_inline_fn void post(struct net_rxq *queue, struct plx_packet *packet)
+{
+	uint64_t iova = packet->iova + queue->header_off;
+	struct plx_virtq_buffer buffers[2] = {{iova, queue->room}};
+
+	if (likely(!queue->header_apart)) {
+		plx_virtq_split_add(queue->vq, buffers, 0, 1, packet);
+		return;
+	}
+	buffers[0].len = queue->header_len;
+	buffers[1] = (struct plx_virtq_buffer){iova + queue->header_len,
+	                                       queue->room - queue->header_len};
+	plx_virtq_split_add(queue->vq, buffers, 0, 2, packet);
+}
+
 /*
  * Post as many buffers as the ring has room for and the pool can give. Publishes them, and does not
  * notify.
@@ -35,8 +51,10 @@ static __always_inline_fn void refill(struct net_rxq *queue)
 	struct plx_virtq_split *vq = queue->vq;
 	struct plx_packet *batch[NET_BATCH];
 
-	while (vq->free_count) {
-		uint32_t want = MIN(vq->free_count, (uint32_t)NET_BATCH);
+	const unsigned each = 1 + queue->header_apart; /* descriptors */
+
+	while (vq->free_count >= each) {
+		uint32_t want = MIN(vq->free_count / each, (uint32_t)NET_BATCH);
 
 		if (!plx_pool_get(queue->cache, batch, want)) {
 			want = MIN(plx_pool_cache_fill(queue->cache, 1), want);
@@ -45,11 +63,8 @@ static __always_inline_fn void refill(struct net_rxq *queue)
 				break;
 			}
 		}
-		for (uint32_t i = 0; i < want; i++) {
-			struct plx_virtq_buffer buffer = {batch[i]->iova + queue->header_off, queue->room};
-
-			plx_virtq_split_add(vq, &buffer, 0, 1, batch[i]);
-		}
+		for (uint32_t i = 0; i < want; i++)
+			post(queue, batch[i]);
 	}
 	plx_virtq_split_publish(vq);
 }
@@ -197,7 +212,8 @@ int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
 	struct plx_pool *pool = net->wanted.pool;
 	int err;
 
-	queue->header_len = VIRTIO_NET_HDR_SIZE;
+	queue->header_len = net_header_len(net->virtio);
+	queue->header_apart = net_header_apart(net->virtio);
 	queue->header_off = plx_pool_headroom(pool);
 	queue->room = plx_pool_data_size(pool);
 	err = plx_pool_cache_create(pool, &queue->cache);
@@ -209,7 +225,7 @@ int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
 int net_rx_fill(struct net_rxq *queue)
 {
 	refill(queue);
-	if (!queue->vq->free_count)
+	if (queue->vq->free_count <= queue->header_apart)
 		return 0;
 	return plx_fail(ENOBUFS, "%s: the pool has no packets left to fill a ring of %u: give it more "
 	                         "packets or ask for a smaller ring",

@@ -125,7 +125,7 @@ static void drop(struct plx_packet *packet, uint64_t *reason)
 /* 5.1.6.2: no offload is asked for, and num_buffers is 0 */
 static __always_inline_fn void write_header(const struct net_txq *queue, struct plx_packet *packet)
 {
-	memset(plx_packet_data(packet) - queue->header_len, 0, VIRTIO_NET_HDR_SIZE);
+	memset(plx_packet_data(packet) - queue->header_len, 0, queue->header_len);
 }
 
 /* Add a frame of several segments, or one whose header lies apart. */
@@ -155,7 +155,7 @@ enum outcome { SENT, DROPPED, NO_ROOM };
 /* A frame that is not one plain segment with headroom, or that looks wrong. */
 static enum outcome send_slowly(struct net_txq *queue, struct plx_packet *packet)
 {
-	bool apart = plx_packet_headroom(packet) < queue->header_len;
+	bool apart = queue->header_apart || plx_packet_headroom(packet) < queue->header_len;
 	uint32_t len;
 	unsigned segments =
 		measure(packet, MIN((unsigned)queue->vq->size - apart, (unsigned)NET_SEGMENTS_MAX), &len);
@@ -180,7 +180,7 @@ static __always_inline_fn enum outcome send(struct net_txq *queue, struct plx_pa
 
 	if (unlikely(packet->segments != 1 || !packet->data_len ||
 	             packet->data_len > queue->frame_max ||
-	             plx_packet_headroom(packet) < queue->header_len))
+	             plx_packet_headroom(packet) < queue->header_len || queue->header_apart))
 		return send_slowly(queue, packet);
 	if (unlikely(!queue->vq->free_count))
 		return NO_ROOM;
@@ -240,7 +240,8 @@ int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index)
 {
 	int err;
 
-	queue->header_len = VIRTIO_NET_HDR_SIZE;
+	queue->header_len = net_header_len(net->virtio);
+	queue->header_apart = net_header_apart(net->virtio);
 	queue->empty_header = plx_mem_iova(net->virtio->mem, net->empty_header);
 	queue->frame_max = net->config.mtu_given ? net->config.mtu + NET_ETHERNET_HEADER : NET_FRAME_MAX;
 	err = plx_pool_cache_create(net->wanted.pool, &queue->cache);

@@ -12,8 +12,8 @@
  */
 #define PREFERRED_BASE (UINT64_C(4) << 30)
 
-int plx_mem_copy_ranges(struct plx_mapper *mapper, const struct plx_iova_range *allowed,
-			size_t count)
+int plx_mem_copy_ranges(
+	struct plx_mapper *mapper, const struct plx_iova_range *allowed, size_t count)
 {
 	size_t kept = 0;
 
@@ -23,9 +23,8 @@ int plx_mem_copy_ranges(struct plx_mapper *mapper, const struct plx_iova_range *
 		return 0;
 	for (size_t i = 0; i < count; i++)
 		if (allowed[i].first > allowed[i].last ||
-		    (i && allowed[i].first <= allowed[i - 1].last))
-			return plx_fail(
-				EINVAL,
+			(i && allowed[i].first <= allowed[i - 1].last))
+			return plx_fail(EINVAL,
 				"the ranges of DMA addresses that a device allows are not sorted");
 	mapper->allowed = calloc(count, sizeof(*allowed));
 	if (!mapper->allowed)
@@ -43,7 +42,7 @@ int plx_mem_copy_ranges(struct plx_mapper *mapper, const struct plx_iova_range *
 
 /* The lowest place at or above @from in what one mapper allows. */
 static bool place_within(const struct plx_mapper *mapper, uint64_t from, uint64_t size,
-			 uint64_t align, uint64_t *place)
+	uint64_t align, uint64_t *place)
 {
 	static const struct plx_iova_range everything = {0, UINT64_MAX};
 	const struct plx_iova_range *range = mapper->allowed_count ? mapper->allowed : &everything;
@@ -63,8 +62,8 @@ static bool place_within(const struct plx_mapper *mapper, uint64_t from, uint64_
 }
 
 /* The lowest place at or above @from that every mapper allows. */
-static bool place_for_all(const struct plx_mem *mem, uint64_t from, uint64_t size, uint64_t align,
-			  uint64_t *place)
+static bool place_for_all(
+	const struct plx_mem *mem, uint64_t from, uint64_t size, uint64_t align, uint64_t *place)
 {
 	bool moved = true;
 
@@ -117,10 +116,9 @@ int plx_mem_place_iova(struct plx_mem *mem)
 	size = largest_fit(mem);
 	if (!size)
 		return plx_fail(ERANGE,
-				"the DMA addresses that the devices of this context can use have "
-				"nothing in common: open this device in a context of its own");
-	return plx_fail(
-		ERANGE,
+			"the DMA addresses that the devices of this context can use have nothing "
+			"in common: open this device in a context of its own");
+	return plx_fail(ERANGE,
 		"the %llu MiB reserved for DMA memory do not fit the addresses that the devices of "
 		"this context can use: set address_space in the context's config to %llu (%llu "
 		"MiB) or less",
@@ -137,19 +135,16 @@ int plx_mem_check_iova(const struct plx_mem *mem, const struct plx_mapper *mappe
 		return 0;
 	size = largest_fit(mem);
 	if (size == mem->size)
-		return plx_fail(
-			ERANGE,
+		return plx_fail(ERANGE,
 			"the DMA addresses 0x%llx to 0x%llx are in use and this device cannot "
 			"reach them all: open it before making pools",
 			first, last);
 	if (!size)
-		return plx_fail(
-			ERANGE,
-			"the DMA addresses 0x%llx to 0x%llx are in use and this device shares "
-			"none with the others: open it in a context of its own",
+		return plx_fail(ERANGE,
+			"the DMA addresses 0x%llx to 0x%llx are in use and this device shares none "
+			"with the others: open it in a context of its own",
 			first, last);
-	return plx_fail(
-		ERANGE,
+	return plx_fail(ERANGE,
 		"the DMA addresses 0x%llx to 0x%llx are in use and this device cannot reach them "
 		"all: open it before making pools, with address_space in the context's config at "
 		"%llu (%llu MiB) or less",

@@ -19,11 +19,9 @@ static int reserve(struct plx_mem *mem)
 		mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (start == MAP_FAILED)
-		return plx_fail(
-			ENOMEM,
+		return plx_fail(ENOMEM,
 			"cannot reserve %llu MiB of address space for DMA memory (%s): raise the "
-			"limit "
-			"(`ulimit -v`) or set a smaller address_space in the context's config",
+			"limit (`ulimit -v`) or set a smaller address_space in the context's config",
 			(unsigned long long)(mem->size >> 20), strerror(errno));
 	head = plx_align_up((uintptr_t)start, PAGE_1G) - (uintptr_t)start;
 	mem->base = start + head;
@@ -42,13 +40,11 @@ int plx_mem_create(const struct plx_mem_config *config, struct plx_mem **out)
 	int err;
 
 	if (page_size && page_size != PAGE_1G && page_size != PAGE_2M && page_size != PAGE_4K)
-		return plx_fail(
-			EINVAL,
+		return plx_fail(EINVAL,
 			"DMA memory has no pages of %llu bytes: choose 1 GiB, 2 MiB or 4 KiB, or 0",
 			(unsigned long long)page_size);
 	if (size > LARGEST_ADDRESS_SPACE)
-		return plx_fail(
-			EINVAL,
+		return plx_fail(EINVAL,
 			"an address space of %llu MiB for DMA memory is too large: take %llu MiB "
 			"or less",
 			(unsigned long long)(size >> 20),
@@ -92,14 +88,13 @@ int plx_mem_destroy(struct plx_mem *mem)
 	attached = mem->mappers;
 	(void)pthread_mutex_unlock(&mem->lock);
 	if (attached)
-		return plx_fail(EBUSY,
-				"a device still reaches the DMA memory: close every device first");
+		return plx_fail(
+			EBUSY, "a device still reaches the DMA memory: close every device first");
 	if (allocations)
 		return plx_fail(EBUSY,
-				"%u pieces of DMA memory are still in use: destroy every pool and "
-				"close every "
-				"device first",
-				allocations);
+			"%u pieces of DMA memory are still in use: destroy every pool and close "
+			"every device first",
+			allocations);
 	while (mem->segments)
 		plx_mem_segment_destroy(mem, mem->segments);
 	(void)munmap(mem->base, mem->size);
@@ -166,7 +161,7 @@ static bool is_attached(const struct plx_mem *mem, const struct plx_mapper *mapp
 }
 
 int plx_mem_attach(struct plx_mem *mem, struct plx_mapper *mapper,
-		   const struct plx_iova_range *allowed, size_t count)
+	const struct plx_iova_range *allowed, size_t count)
 {
 	int err;
 
@@ -198,8 +193,8 @@ void plx_mem_detach(struct plx_mem *mem, struct plx_mapper *mapper)
 }
 
 /* Unmap from the mappers in front of @end; NULL: from all. */
-static void untell_mappers(struct plx_mem *mem, const struct mem_segment *segment,
-			   const struct plx_mapper *end)
+static void untell_mappers(
+	struct plx_mem *mem, const struct mem_segment *segment, const struct plx_mapper *end)
 {
 	for (struct plx_mapper *mapper = mem->mappers; mapper != end; mapper = mapper->next)
 		mapper->ops->unmap(mapper, &segment->shared);
@@ -218,8 +213,8 @@ static int tell_mappers(struct plx_mem *mem, const struct mem_segment *segment)
 	return 0;
 }
 
-static int add_segment(struct plx_mem *mem, uint64_t size, int node, bool read_only,
-		       struct mem_segment **out)
+static int add_segment(
+	struct plx_mem *mem, uint64_t size, int node, bool read_only, struct mem_segment **out)
 {
 	struct mem_segment *segment;
 	int err;
@@ -264,8 +259,8 @@ static bool place_block(struct mem_segment *segment, struct mem_block *block, ui
 	return true;
 }
 
-static struct mem_segment *place_in_any(struct plx_mem *mem, struct mem_block *block,
-					uint64_t align, int node, bool read_only)
+static struct mem_segment *place_in_any(
+	struct plx_mem *mem, struct mem_block *block, uint64_t align, int node, bool read_only)
 {
 	struct mem_segment *segment = mem->segments;
 
@@ -291,7 +286,7 @@ static void clear_block(struct mem_segment *segment, const struct mem_block *blo
 }
 
 static int alloc_block(struct plx_mem *mem, struct mem_block *block, uint64_t align, int node,
-		       bool read_only, void **address)
+	bool read_only, void **address)
 {
 	struct mem_segment *segment = place_in_any(mem, block, align, node, read_only);
 
@@ -308,23 +303,21 @@ static int alloc_block(struct plx_mem *mem, struct mem_block *block, uint64_t al
 	return 0;
 }
 
-int plx_mem_alloc(struct plx_mem *mem, size_t size, size_t align, int node, unsigned flags,
-		  void **address)
+int plx_mem_alloc(
+	struct plx_mem *mem, size_t size, size_t align, int node, unsigned flags, void **address)
 {
 	struct mem_block *block;
 	int err;
 
 	if (!size || !plx_is_power_of_two(align) || align > PAGE_2M || flags & ~PLX_MEM_READ_ONLY)
-		return plx_fail(
-			EINVAL,
+		return plx_fail(EINVAL,
 			"DMA memory of %zu bytes, aligned to %zu, with flags 0x%x, cannot be", size,
 			align, flags);
 	if (size > mem->size)
 		return plx_fail(ENOMEM,
-				"%zu MiB of DMA memory are more than the address space of %llu "
-				"MiB: set a larger "
-				"address_space in the context's config",
-				size >> 20, (unsigned long long)(mem->size >> 20));
+			"%zu MiB of DMA memory are more than the address space of %llu MiB: set a "
+			"larger address_space in the context's config",
+			size >> 20, (unsigned long long)(mem->size >> 20));
 	err = plx_mem_resolve_node(&node);
 	if (err)
 		return err;
@@ -334,7 +327,7 @@ int plx_mem_alloc(struct plx_mem *mem, size_t size, size_t align, int node, unsi
 	block->length = plx_align_up(size, PLX_CACHE_LINE);
 	(void)pthread_mutex_lock(&mem->lock);
 	err = alloc_block(mem, block, MAX(align, (size_t)PLX_CACHE_LINE), node,
-			  flags & PLX_MEM_READ_ONLY, address);
+		flags & PLX_MEM_READ_ONLY, address);
 	(void)pthread_mutex_unlock(&mem->lock);
 	if (err)
 		free(block);

@@ -85,7 +85,7 @@ int plx_mem_destroy(struct plx_mem *mem);
  * is large enough; what the mapper's map() returned, and then nothing is left mapped.
  */
 int plx_mem_attach(struct plx_mem *mem, struct plx_mapper *mapper,
-		   const struct plx_iova_range *allowed, size_t count);
+	const struct plx_iova_range *allowed, size_t count);
 void plx_mem_detach(struct plx_mem *mem, struct plx_mapper *mapper);
 
 #define PLX_MEM_READ_ONLY 1u /* devices may only read it */
@@ -102,8 +102,8 @@ void plx_mem_detach(struct plx_mem *mem, struct plx_mapper *mapper);
  *
  * Return: 0; -EINVAL; -ENOMEM, with the remedy in plx_error(); what a mapper returned.
  */
-int plx_mem_alloc(struct plx_mem *mem, size_t size, size_t align, int node, unsigned flags,
-		  void **address);
+int plx_mem_alloc(
+	struct plx_mem *mem, size_t size, size_t align, int node, unsigned flags, void **address);
 
 /* The segment goes too when nothing is left in it. No device may still use it. NULL is allowed. */
 void plx_mem_free(struct plx_mem *mem, void *address);

@@ -52,8 +52,8 @@ int plx_mem_place_iova(struct plx_mem *mem);
 int plx_mem_check_iova(const struct plx_mem *mem, const struct plx_mapper *mapper);
 
 /* Copy what a mapper allows. Return: 0; -EINVAL; -ENOMEM. */
-int plx_mem_copy_ranges(struct plx_mapper *mapper, const struct plx_iova_range *allowed,
-			size_t count);
+int plx_mem_copy_ranges(
+	struct plx_mapper *mapper, const struct plx_iova_range *allowed, size_t count);
 
 /*
  * plx_mem_segment_create() - Put prefaulted pages for @size bytes into the reservation.
@@ -62,8 +62,8 @@ int plx_mem_copy_ranges(struct plx_mapper *mapper, const struct plx_iova_range *
  *
  * Return: 0; -ENOMEM with the remedy in plx_error().
  */
-int plx_mem_segment_create(struct plx_mem *mem, uint64_t size, int node, bool read_only,
-			   struct mem_segment **segment);
+int plx_mem_segment_create(
+	struct plx_mem *mem, uint64_t size, int node, bool read_only, struct mem_segment **segment);
 void plx_mem_segment_destroy(struct plx_mem *mem, struct mem_segment *segment);
 
 /*

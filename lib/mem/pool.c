@@ -47,17 +47,16 @@ struct plx_pool {
 static int check_config(const struct plx_pool_config *config)
 {
 	if (!config->count)
-		return plx_fail(EINVAL,
-				"a pool of 0 packets is not possible: set count to 1 or more");
+		return plx_fail(
+			EINVAL, "a pool of 0 packets is not possible: set count to 1 or more");
 	if (config->headroom > HEADROOM_MAX)
 		return plx_fail(EINVAL, "a headroom of %u bytes is not possible: take %u or less",
-				config->headroom, HEADROOM_MAX);
+			config->headroom, HEADROOM_MAX);
 	if (config->data_size < DATA_SIZE_MIN || config->headroom + config->data_size > UINT16_MAX)
 		return plx_fail(EINVAL,
-				"packets of %u bytes of data and %u of headroom are not possible: "
-				"take at least "
-				"%u of data, and %u of both together at the most",
-				config->data_size, config->headroom, DATA_SIZE_MIN, UINT16_MAX);
+			"packets of %u bytes of data and %u of headroom are not possible: take at "
+			"least %u of data, and %u of both together at the most",
+			config->data_size, config->headroom, DATA_SIZE_MIN, UINT16_MAX);
 	return 0;
 }
 
@@ -92,8 +91,8 @@ static int allocate_objects(struct plx_pool *pool, int node)
 
 	if (node == -1 && !getcpu(NULL, &callers_node))
 		node = (int)callers_node;
-	err = plx_mem_alloc(pool->mem, pool->count * pool->stride, PLX_CACHE_LINE, node, 0,
-			    &objects);
+	err = plx_mem_alloc(
+		pool->mem, pool->count * pool->stride, PLX_CACHE_LINE, node, 0, &objects);
 	if (!err)
 		pool->objects = objects;
 	return err;
@@ -114,8 +113,8 @@ static void make_packets(struct plx_pool *pool)
 	pool->available = pool->count;
 }
 
-int plx_pool_create_in(struct plx_mem *mem, const struct plx_pool_config *config,
-		       struct plx_pool **out)
+int plx_pool_create_in(
+	struct plx_mem *mem, const struct plx_pool_config *config, struct plx_pool **out)
 {
 	uint64_t bytes = sizeof(struct plx_pool) + config->count * sizeof(struct plx_packet *);
 	struct plx_pool *pool;
@@ -126,19 +125,21 @@ int plx_pool_create_in(struct plx_mem *mem, const struct plx_pool_config *config
 	pool = aligned_alloc(PLX_CACHE_LINE, plx_align_up(bytes, PLX_CACHE_LINE));
 	if (!pool)
 		return plx_fail(ENOMEM, "out of memory for a pool of %u packets", config->count);
-	*pool = (struct plx_pool){.mem = mem,
-				  .stride = stride_of(config),
-				  .count = config->count,
-				  .headroom = config->headroom,
-				  .data_size = config->data_size};
+	*pool = (struct plx_pool){
+		.mem = mem,
+		.stride = stride_of(config),
+		.count = config->count,
+		.headroom = config->headroom,
+		.data_size = config->data_size,
+	};
 	err = allocate_objects(pool, config->numa_node);
 	if (err)
 		goto free_pool;
 	if (CHECK_RETURNS) {
 		pool->resting = malloc(pool->count);
 		if (!pool->resting) {
-			err = plx_fail(ENOMEM, "out of memory for a pool of %u packets",
-				       config->count);
+			err = plx_fail(
+				ENOMEM, "out of memory for a pool of %u packets", config->count);
 			goto free_objects;
 		}
 		memset(pool->resting, 1, pool->count);
@@ -167,10 +168,9 @@ int plx_pool_destroy(struct plx_pool *pool)
 	(void)pthread_mutex_unlock(&pool->lock);
 	if (out || caches)
 		return plx_fail(EBUSY,
-				"the pool lacks %u of its %u packets and has %u caches: give back "
-				"every packet "
-				"and destroy every cache first",
-				out, pool->count, caches);
+			"the pool lacks %u of its %u packets and has %u caches: give back every "
+			"packet and destroy every cache first",
+			out, pool->count, caches);
 	plx_mem_free(pool->mem, pool->objects);
 	(void)pthread_mutex_destroy(&pool->lock);
 	free(pool->resting);

@@ -32,7 +32,7 @@ static long read_number(const char *path, const char *key)
 	if (!file)
 		return 0;
 	while (fgets(line, sizeof(line), file)) {
-		if (strncmp(line, key, strlen(key)))
+		if (strncmp(line, key, strlen(key)) != 0)
 			continue;
 		number = strtol(line + strlen(key), NULL, 10);
 		break;
@@ -78,8 +78,7 @@ int plx_mem_resolve_node(int *node)
 	int last = numa_available() < 0 ? 0 : numa_max_node();
 
 	if (*node < -1 || (*node > last && numa_available() >= 0))
-		return plx_fail(
-			EINVAL,
+		return plx_fail(EINVAL,
 			"NUMA node %d does not exist: the nodes are 0 to %d, and -1 stands for any",
 			*node, last);
 	if (!last)
@@ -100,7 +99,7 @@ static void prefer_node(const struct mem_segment *segment)
 		return;
 	nodes[(size_t)segment->node / LONG_BITS] = 1ul << ((size_t)segment->node % LONG_BITS);
 	(void)mbind(segment->shared.address, segment->shared.length, MPOL_PREFERRED, nodes,
-		    NODES_MAX + 1, 0);
+		NODES_MAX + 1, 0);
 }
 
 /*
@@ -147,7 +146,7 @@ static int open_file(uint64_t page_size, uint64_t length)
 	/* Another process may be handed the file (vhost-user); it must not cut it short under us.
 	 */
 	if (ftruncate(fd, (off_t)length) ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
 		err = -errno;
 		(void)close(fd);
 		return err;
@@ -174,7 +173,7 @@ static void take_pages_away(const struct plx_mem_segment *shared)
 {
 	/* Failing leaves the pages until the address is used again: nothing else can be done. */
 	(void)mmap(shared->address, shared->length, PROT_NONE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 /* Says nothing in plx_error(), since smaller pages may still do. */
@@ -194,7 +193,7 @@ static int back_with_pages(struct mem_segment *segment)
 	if (err)
 		goto close_file;
 	address = mmap(shared->address, shared->length, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_FIXED, shared->fd, 0);
+		MAP_SHARED | MAP_FIXED, shared->fd, 0);
 	if (address == MAP_FAILED) {
 		err = -errno;
 		goto unmap;
@@ -254,8 +253,8 @@ static void give_addresses(struct plx_mem *mem, struct mem_segment *segment)
  * Also segments of plain pages are whole pieces of 2 MiB. A dozen rings then share one, and one is
  * what devices get to map: a vhost-user back end takes as few as eight.
  */
-static int try_page_size(struct plx_mem *mem, struct mem_segment *segment, uint64_t size,
-			 uint64_t page_size)
+static int try_page_size(
+	struct plx_mem *mem, struct mem_segment *segment, uint64_t size, uint64_t page_size)
 {
 	uint64_t unit = MAX(page_size, PAGE_2M);
 	int err;
@@ -295,22 +294,19 @@ static int explain(const struct plx_mem *mem, uint64_t size, int err)
 
 	if (err == -ENOSPC)
 		return plx_fail(ENOMEM,
-				"the %llu MiB of address space for DMA memory have no room for "
-				"%llu MiB more: set "
-				"a larger address_space in the context's config",
-				(unsigned long long)(mem->size >> 20), mebibytes);
+			"the %llu MiB of address space for DMA memory have no room for %llu MiB "
+			"more: set a larger address_space in the context's config",
+			(unsigned long long)(mem->size >> 20), mebibytes);
 	if (mem->page_size > PAGE_4K)
-		return plx_fail(
-			ENOMEM,
+		return plx_fail(ENOMEM,
 			"no pages of %s for %llu MiB of DMA memory (%s): `hugeadm --pool-pages-min "
 			"%s:+%ld` adds what is missing",
 			page_name(mem->page_size), mebibytes, strerror(-err),
 			page_name(mem->page_size), missing_pages(mem->page_size, size));
 	return plx_fail(ENOMEM,
-			"no pages for %llu MiB of DMA memory (%s), with %llu MiB available: ask "
-			"for less or "
-			"free some memory",
-			mebibytes, strerror(-err), (unsigned long long)(available_memory() >> 20));
+		"no pages for %llu MiB of DMA memory (%s), with %llu MiB available: ask for less "
+		"or free some memory",
+		mebibytes, strerror(-err), (unsigned long long)(available_memory() >> 20));
 }
 
 static void warn_of_small_pages(struct plx_mem *mem, uint64_t size)
@@ -322,13 +318,12 @@ static void warn_of_small_pages(struct plx_mem *mem, uint64_t size)
 	mem->warned = true;
 	plx_log(mem->log, PLX_LOG_WARNING,
 		"DMA memory lies on pages of 4 KiB, which is slower, for want of %ld huge pages of "
-		"2 MiB: "
-		"`hugeadm --pool-pages-min 2MB:+%ld` adds them",
+		"2 MiB: `hugeadm --pool-pages-min 2MB:+%ld` adds them",
 		missing, missing);
 }
 
-int plx_mem_segment_create(struct plx_mem *mem, uint64_t size, int node, bool read_only,
-			   struct mem_segment **out)
+int plx_mem_segment_create(
+	struct plx_mem *mem, uint64_t size, int node, bool read_only, struct mem_segment **out)
 {
 	static const uint64_t page_sizes[] = {PAGE_1G, PAGE_2M, PAGE_4K};
 	struct mem_segment *segment = calloc(1, sizeof(*segment));

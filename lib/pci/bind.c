@@ -127,7 +127,7 @@ static int move_begin(
 static bool is_driver_name(const char *driver)
 {
 	return driver && *driver && strlen(driver) < PLX_PCI_NAME_LEN && !strchr(driver, '/') &&
-	       strcmp(driver, ".") && strcmp(driver, "..");
+	       strcmp(driver, ".") != 0 && strcmp(driver, "..") != 0;
 }
 
 static int note_path(char path[PATH_MAX], const struct move *move)
@@ -188,6 +188,7 @@ static int note_read(const struct move *move, char driver[PLX_PCI_NAME_LEN])
 	char path[PATH_MAX];
 	int err = note_path(path, move);
 
+	driver[0] = '\0';
 	if (err)
 		return err;
 	err = plx_pci_read_text(path, driver, PLX_PCI_NAME_LEN);
@@ -223,11 +224,12 @@ static int take(const struct move *move, const char *driver)
 		err = tell_driver(move, former, "unbind");
 	if (!err)
 		err = probe(move);
-	if (!err && !is_driven_by(move, driver))
+	if (!err && !is_driven_by(move, driver)) {
+		bool no_iommu = move->function.iommu_group < 0 && !strcmp(driver, "vfio-pci");
+
 		err = plx_fail(EIO, "%s: %s did not take it%s; see dmesg", move->name, driver,
-			move->function.iommu_group < 0
-				? ", which vfio-pci does not do without an IOMMU"
-				: "");
+			no_iommu ? ", because it is behind no IOMMU" : "");
+	}
 	return err;
 }
 
@@ -246,7 +248,7 @@ static bool put_back(const struct move *move)
 	if (plx_pci_function_path(path, move->root, &move->function.address))
 		return false;
 	plx_pci_read_driver(path, now);
-	if (strcmp(now, former)) {
+	if (strcmp(now, former) != 0) {
 		/* No other may take it meanwhile, nor may the override that was found prevent it.
 		 */
 		(void)set_override(move, former);
@@ -278,6 +280,12 @@ static int undo_take(const struct move *move, bool noted, int err)
 	return plx_fail(-err, "%s; %s has it as before", reason, former);
 }
 
+/* The kernel would wait for a process that has it open, without end and not to be interrupted. */
+static int check_closed(const struct move *move)
+{
+	return *move->function.driver ? plx_pci_check_closed(move->root, &move->function) : 0;
+}
+
 static int check_loaded(const struct move *move, const char *driver)
 {
 	char path[PATH_MAX];
@@ -307,14 +315,13 @@ int plx_pci_bind_in(const struct plx_pci_root *root, const struct plx_pci_addres
 	err = check_loaded(&move, driver);
 	if (!err && !(flags & PLX_PCI_BIND_FORCE))
 		err = plx_pci_check_network(root, &move.function);
-	/* The kernel would wait for the process, without end and not to be interrupted. */
-	if (!err && !strcmp(move.function.driver, "vfio-pci"))
-		err = plx_pci_check_closed(root, &move.function);
+	if (!err)
+		err = check_closed(&move);
 	if (err)
 		return err;
 
 	/* A driver that has it by an override came after the one to remember. */
-	noted = !*move.override || strcmp(move.override, move.function.driver);
+	noted = !*move.override || strcmp(move.override, move.function.driver) != 0;
 	if (noted) {
 		err = note_write(&move);
 		if (err)
@@ -337,7 +344,9 @@ static int give_back(const struct move *move, const char *former)
 	const char *driver = move->function.driver;
 	int err;
 
-	err = set_override(move, "");
+	err = check_closed(move);
+	if (!err)
+		err = set_override(move, "");
 	if (err)
 		return err;
 	if (*driver) {
@@ -377,16 +386,10 @@ int plx_pci_unbind_in(const struct plx_pci_root *root, const struct plx_pci_addr
 			"%s: nothing to give back: %s%s, which no driver_override arranged",
 			move.name, *move.function.driver ? "its driver is " : "it has no driver",
 			move.function.driver);
-	if (!*move.override && !strcmp(move.function.driver, former)) {
-		note_remove(&move);
-		return 0;
-	}
-	if (!strcmp(move.function.driver, "vfio-pci")) {
-		err = plx_pci_check_closed(root, &move.function);
-		if (err)
-			return err;
-	}
-	err = give_back(&move, noted ? former : NULL);
+	if (noted && !strcmp(move.function.driver, former))
+		err = *move.override ? set_override(&move, "") : 0;
+	else
+		err = give_back(&move, noted ? former : NULL);
 	if (!err)
 		note_remove(&move);
 	return err;

@@ -14,7 +14,7 @@ int plx_pci_path(char path[PATH_MAX], const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* The directory of a function. */
 int plx_pci_function_path(char path[PATH_MAX], const struct plx_pci_root *root,
-			  const struct plx_pci_address *address);
+	const struct plx_pci_address *address);
 /* A short file without its last newline; cut when it is too long. */
 int plx_pci_read_text(const char *path, char *text, size_t len);
 /* The last part of where a symbolic link points. */
@@ -29,7 +29,7 @@ typedef int plx_pci_name_fn(void *arg, const char *name);
 int plx_pci_each_entry(const char *path, plx_pci_name_fn *visit, void *arg);
 /* The network interfaces of a function, its own and those of a virtio device below it. */
 int plx_pci_each_interface(const struct plx_pci_root *root, const struct plx_pci_address *address,
-			   plx_pci_name_fn *visit, void *arg);
+	plx_pci_name_fn *visit, void *arg);
 
 /* usage.c */
 

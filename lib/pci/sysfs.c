@@ -96,7 +96,7 @@ int plx_pci_each_entry(const char *path, plx_pci_name_fn *visit, void *arg)
 	for (i = 0; i < count; i++) {
 		const char *name = entry[i]->d_name;
 
-		if (!result && strcmp(name, ".") && strcmp(name, ".."))
+		if (!result && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
 			result = visit(arg, name);
 		free(entry[i]);
 	}
@@ -124,7 +124,7 @@ static int visit_virtio(void *arg, const char *name)
 	char path[PATH_MAX];
 	int err;
 
-	if (strncmp(name, "virtio", 6))
+	if (strncmp(name, "virtio", 6) != 0)
 		return 0;
 	err = plx_pci_path(path, "%s/%s/net", walk->path, name);
 	return err ? err : each_if_any(path, walk->visit, walk->arg);

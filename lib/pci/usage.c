@@ -125,7 +125,7 @@ static int check_upper(void *arg, const char *name)
 
 	/* How the kernel names links to bridges, bonds, VLANs and the like that stand on an
 	 * interface. */
-	if (strncmp(name, "upper_", 6))
+	if (strncmp(name, "upper_", 6) != 0)
 		return 0;
 	return plx_fail(EBUSY,
 		"%s: %s stands on its interface %s; take the interface out of it first, or bind "
@@ -186,8 +186,8 @@ static int check_descriptor(void *arg, const char *name)
 	if (got < 0)
 		return 0;
 	target[got] = '\0';
-	if (strcmp(target, holders->group) && strcmp(target, holders->noiommu) &&
-		strcmp(target, holders->device))
+	if (strcmp(target, holders->group) != 0 && strcmp(target, holders->noiommu) != 0 &&
+		strcmp(target, holders->device) != 0)
 		return 0;
 	if (plx_pci_path(path, "%s/%s/comm", q->root->procfs, q->part) ||
 		plx_pci_read_text(path, command, sizeof(command)))
@@ -319,8 +319,8 @@ static int check_driver(const struct question *q)
 	err = plx_pci_function_path(path, q->root, &function->address);
 	if (err)
 		return err;
-	if (strcmp(function->driver, "pci-stub") && strcmp(function->driver, "pcieport") &&
-		leaves_group(path, function->driver))
+	if (strcmp(function->driver, "pci-stub") != 0 &&
+		strcmp(function->driver, "pcieport") != 0 && leaves_group(path, function->driver))
 		return 0;
 	return plx_fail(EBUSY,
 		"%s: the kernel's driver %s has it%s%s; bind it to vfio-pci: `pollux bind %s`",

@@ -249,6 +249,7 @@ static int read_limits(
 	uint32_t first;
 	size_t room;
 
+	limits->count = 0;
 	info->argsz = sizeof(answer);
 	if (container->sys->ioctl(container->fd, VFIO_IOMMU_GET_INFO, info))
 		return plx_fail(errno, "%s: VFIO does not tell what the IOMMU can do: %s", name,
@@ -281,7 +282,7 @@ static int read_limits(
 			"%s: the devices of this container share no range of IOVAs; open "
 			"this one in a context of its own",
 			name);
-	for (limits->count = 0; limits->count < ranges->nr_iovas; limits->count++)
+	for (; limits->count < ranges->nr_iovas; limits->count++)
 		limits->range[limits->count] = (struct plx_iova_range){
 			.first = ranges->iova_ranges[limits->count].start,
 			.last = ranges->iova_ranges[limits->count].end,

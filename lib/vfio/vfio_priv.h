@@ -43,8 +43,8 @@ int plx_vfio_open_node(const struct plx_vfio_sys *sys, const char *name, const c
  *
  * Return: the capability, and in @room the bytes from its start to the end of the answer; or NULL.
  */
-const void *plx_vfio_capability(const void *answer, size_t len, uint32_t offset, uint16_t id,
-				size_t min, size_t *room);
+const void *plx_vfio_capability(
+	const void *answer, size_t len, uint32_t offset, uint16_t id, size_t min, size_t *room);
 
 /* container.c */
 
@@ -66,8 +66,7 @@ struct plx_vfio_container {
 
 /* plx_vfio_container_create() on a kernel of the caller's. */
 int plx_vfio_container_create_on(struct plx_mem *mem, const struct plx_log *log,
-				 const struct plx_vfio_sys *sys,
-				 struct plx_vfio_container **container);
+	const struct plx_vfio_sys *sys, struct plx_vfio_container **container);
 
 /* The container is open from the first hold to the last drop. */
 int plx_vfio_container_hold(struct plx_vfio_container *container, const char *name);
@@ -78,10 +77,10 @@ void plx_vfio_container_drop(struct plx_vfio_container *container);
  * @limits: attaches to the memory so that it stays within what the group's IOMMU can address
  */
 int plx_vfio_container_join(struct plx_vfio_container *container, const char *name, int group_fd,
-			    struct plx_mapper *limits);
+	struct plx_mapper *limits);
 /* The group's devices are closed. */
-void plx_vfio_container_leave(struct plx_vfio_container *container, int group_fd,
-			      struct plx_mapper *limits);
+void plx_vfio_container_leave(
+	struct plx_vfio_container *container, int group_fd, struct plx_mapper *limits);
 
 /* device.c */
 
@@ -97,15 +96,15 @@ struct plx_vfio_fd_device {
 int plx_vfio_fd_device_learn(struct plx_vfio_fd_device *device);
 
 /* The operations of struct plx_vfio_ops that are the same for every descriptor. */
-int plx_vfio_fd_read(struct plx_vfio_device *base, unsigned region, uint64_t offset, void *value,
-		     size_t len);
+int plx_vfio_fd_read(
+	struct plx_vfio_device *base, unsigned region, uint64_t offset, void *value, size_t len);
 int plx_vfio_fd_write(struct plx_vfio_device *base, unsigned region, uint64_t offset,
-		      const void *value, size_t len);
-int plx_vfio_fd_map(struct plx_vfio_device *base, unsigned region, uint64_t offset, size_t len,
-		    void **address);
+	const void *value, size_t len);
+int plx_vfio_fd_map(
+	struct plx_vfio_device *base, unsigned region, uint64_t offset, size_t len, void **address);
 void plx_vfio_fd_unmap(struct plx_vfio_device *base, void *address, size_t len);
 int plx_vfio_fd_set_irqs(struct plx_vfio_device *base, unsigned index, unsigned start,
-			 unsigned count, const int32_t *fds);
+	unsigned count, const int32_t *fds);
 int plx_vfio_fd_reset(struct plx_vfio_device *base);
 
 /* Let the device reach memory, or not: bit 2 of the command register. Return: 0 or -errno. */

@@ -29,6 +29,56 @@ const struct plx_handshake plx_handshake_modern = {
 	.live = VIRTIO_STATUS_DRIVER_OK,
 };
 
+static const struct plx_handshake_step legacy[] = {
+	{"reset", PLX_HANDSHAKE_RESET, 0, NULL},
+	{"ACKNOWLEDGE", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_ACKNOWLEDGE, NULL},
+	{"DRIVER", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DRIVER, NULL},
+	{"read features", PLX_HANDSHAKE_READ_FEATURES, 0, NULL},
+	{"write features", PLX_HANDSHAKE_WRITE_FEATURES, 0, NULL},
+	{"queue set-up", PLX_HANDSHAKE_SET_UP, 0, NULL},
+	{"fill queues", PLX_HANDSHAKE_FILL, 0, NULL},
+	{"DRIVER_OK", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DRIVER_OK, NULL},
+	{"held-back notifications", PLX_HANDSHAKE_GO_LIVE, 0, NULL},
+};
+
+const struct plx_handshake plx_handshake_legacy = {
+	.name = "legacy",
+	.step = legacy,
+	.count = ARRAY_SIZE(legacy),
+	.live = VIRTIO_STATUS_DRIVER_OK,
+	.legacy = true,
+};
+
+static const struct plx_handshake_step device_ok[] = {
+	{"reset", PLX_HANDSHAKE_RESET, 0, NULL},
+	{"ACKNOWLEDGE", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_ACKNOWLEDGE, NULL},
+	{"read features", PLX_HANDSHAKE_READ_FEATURES, 0, NULL},
+	{"features understood", PLX_HANDSHAKE_UNDERSTOOD, 0, NULL},
+	{"DRIVER", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DRIVER, NULL},
+	{"DRIVER re-read", PLX_HANDSHAKE_CHECK, VIRTIO_STATUS_DRIVER,
+	 "vetoes the features that are understood"},
+	{"features activated", PLX_HANDSHAKE_WRITE_FEATURES, 0, NULL},
+	{"queue set-up", PLX_HANDSHAKE_SET_UP, 0, NULL},
+	{"DRIVER_OK", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DRIVER_OK, NULL},
+	{"DRIVER_OK re-read", PLX_HANDSHAKE_CHECK, VIRTIO_STATUS_DRIVER_OK,
+	 "vetoes the configuration"},
+	{"fill queues", PLX_HANDSHAKE_FILL, 0, NULL},
+	{"DEVICE_OK", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DEVICE_OK, NULL},
+	{"DEVICE_OK re-read", PLX_HANDSHAKE_CHECK, VIRTIO_STATUS_DEVICE_OK,
+	 "does not keep DEVICE_OK"},
+	{"held-back notifications", PLX_HANDSHAKE_GO_LIVE, 0, NULL},
+};
+
+const struct plx_handshake plx_handshake_device_ok = {
+	.name = "device-ok",
+	.step = device_ok,
+	.count = ARRAY_SIZE(device_ok),
+	/* A device of the ratified standard may use its queues from here on; see doc/design.md. */
+	.live = VIRTIO_STATUS_DRIVER_OK,
+	.warning = "handshake=device-ok is a proposal that the standard did not take: a device that "
+	           "does not know it sees a driver that sets FEATURES_OK last",
+};
+
 /*
  * Bits are only ever added to what the device shows (virtio 1.4, 2.1.1). A device that asks for a
  * reset is told nothing more.
@@ -91,12 +141,16 @@ static int read_features(struct plx_virtio *virtio)
 	return 0;
 }
 
-static void write_features(struct plx_virtio *virtio)
+static void write_features(struct plx_virtio *virtio, const struct plx_features *features)
 {
-	const struct plx_features *accepted = &virtio->negotiation.accepted;
+	plx_trace_add(&virtio->trace, PLX_TRACE_FEATURES_WRITE, features->word[0], features->word[1]);
+	virtio->transport->write_features(virtio, features);
+}
 
-	plx_trace_add(&virtio->trace, PLX_TRACE_FEATURES_WRITE, accepted->word[0], accepted->word[1]);
-	virtio->transport->write_features(virtio, accepted);
+/* All of the offer that the driver could use, whether or not it wants to. */
+static struct plx_features understood(const struct plx_virtio *virtio)
+{
+	return plx_features_and(&virtio->negotiation.offered, &virtio->negotiation.understood);
 }
 
 static int take_step(struct plx_virtio *virtio, const struct plx_handshake_step *step,
@@ -114,8 +168,14 @@ static int take_step(struct plx_virtio *virtio, const struct plx_handshake_step 
 		return check_status(virtio, step);
 	case PLX_HANDSHAKE_READ_FEATURES:
 		return read_features(virtio);
+	case PLX_HANDSHAKE_UNDERSTOOD: {
+		struct plx_features all = understood(virtio);
+
+		write_features(virtio, &all);
+		return 0;
+	}
 	case PLX_HANDSHAKE_WRITE_FEATURES:
-		write_features(virtio);
+		write_features(virtio, &virtio->negotiation.accepted);
 		return 0;
 	case PLX_HANDSHAKE_SET_UP:
 		return driver->set_up(arg);

@@ -16,6 +16,7 @@ enum plx_handshake_action {
 	PLX_HANDSHAKE_STATUS,         /* write the last status read with @bits added */
 	PLX_HANDSHAKE_CHECK,          /* read the status: @bits must be there, NEEDS_RESET must not */
 	PLX_HANDSHAKE_READ_FEATURES,  /* what does the device offer? The same as last time? */
+	PLX_HANDSHAKE_UNDERSTOOD,     /* tell all that the driver could use */
 	PLX_HANDSHAKE_WRITE_FEATURES, /* tell what was accepted */
 	PLX_HANDSHAKE_SET_UP,         /* the driver builds its queues */
 	PLX_HANDSHAKE_FILL,           /* the driver makes buffers available */
@@ -34,10 +35,23 @@ struct plx_handshake {
 	const struct plx_handshake_step *step;
 	unsigned count;
 	uint8_t live; /* the bit after which the device may use the queues */
+	bool legacy;  /* belongs to the legacy interface, and only to it */
+	const char *warning; /* told whenever it is chosen, or NULL */
 };
 
 /* virtio 1.4, 3.1.1, with one more look at the status after DRIVER_OK. */
 extern const struct plx_handshake plx_handshake_modern;
+
+/* virtio 1.4, 3.1.2: no FEATURES_OK, and no way for the device to say no. */
+extern const struct plx_handshake plx_handshake_legacy;
+
+/*
+ * The proposal VIRTIO-30 v2 ("add extra device status handshake"): the features that are understood
+ * come before DRIVER and those that are activated after it, and the device may take back DRIVER or
+ * DRIVER_OK as its veto. Buffers are added after that, and DEVICE_OK makes the device live. It is
+ * never chosen by itself, since bit 8 has meant FEATURES_OK ever since the standard was ratified.
+ */
+extern const struct plx_handshake plx_handshake_device_ok;
 
 /*
  * plx_handshake_probe() - Walk the steps that open a device.

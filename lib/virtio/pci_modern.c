@@ -9,7 +9,6 @@
 #include "virtio/virtio_reg.h"
 
 #include <linux/pci_regs.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 /* Where one virtio structure lies (virtio 1.4, 4.1.4). */
@@ -109,8 +108,7 @@ static int find_structures(struct plx_vfio_device *vfio, struct structures *foun
 	if (ret < 0)
 		return ret;
 	if (!any)
-		return plx_fail(ENOTSUP, "%s: the device has only the legacy interface of virtio 0.9.5, "
-		                         "which Pollux does not drive: in QEMU leave out disable-modern=on",
+		return plx_fail(ENOTSUP, "%s: the device has no modern interface: say legacy=on",
 		                vfio->name);
 	if (!found->common.found || !found->notify.found)
 		return plx_fail(EPROTO, "%s: the device's virtio capabilities lack a usable %s structure: the "
@@ -176,11 +174,6 @@ static uint32_t read_config(struct plx_virtio *virtio, unsigned offset, unsigned
 	default:
 		return plx_mmio_read32(config, offset);
 	}
-}
-
-static uint16_t queue_count(struct plx_virtio *virtio)
-{
-	return plx_mmio_read16(&to_pci(virtio)->common, VIRTIO_PCI_COMMON_NUM_QUEUES);
 }
 
 static void select_queue(struct pci_modern *pci, uint16_t index)
@@ -273,7 +266,6 @@ static const struct plx_virtio_transport transport = {
 	.read_generation = read_generation,
 	.config_size = config_size,
 	.read_config = read_config,
-	.queue_count = queue_count,
 	.queue_max = queue_max,
 	.queue_setup = queue_setup,
 	.reset_function = reset_function,
@@ -320,15 +312,7 @@ int plx_virtio_pci_open(struct plx_vfio_device *vfio, unsigned device_id, struct
 		free(pci);
 		return err;
 	}
-	pci->virtio.transport = &transport;
-	pci->virtio.handshake = &plx_handshake_modern;
-	pci->virtio.log = vfio->log;
-	pci->virtio.mem = mem;
-	(void)snprintf(pci->virtio.name, sizeof(pci->virtio.name), "%s", vfio->name);
-	pci->virtio.device_id = device_id;
-	pci->virtio.numa_node = vfio->numa_node;
-	pci->virtio.dma_translated = vfio->dma_translated;
-	pci->virtio.limits = PLX_VIRTIO_LIMITS_DEFAULT;
+	plx_virtio_init(&pci->virtio, &transport, &plx_handshake_modern, vfio, device_id, mem);
 	*virtio = &pci->virtio;
 	return 0;
 }

@@ -1,6 +1,49 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "virtio/virtio.h"
 
+#include <string.h>
+
+void plx_virtio_init(struct plx_virtio *virtio, const struct plx_virtio_transport *transport,
+                     const struct plx_handshake *handshake, const struct plx_vfio_device *vfio,
+                     unsigned device_id, struct plx_mem *mem)
+{
+	virtio->transport = transport;
+	virtio->handshake = handshake;
+	virtio->log = vfio->log;
+	virtio->mem = mem;
+	memcpy(virtio->name, vfio->name, sizeof(virtio->name));
+	virtio->device_id = device_id;
+	virtio->numa_node = vfio->numa_node;
+	virtio->dma_translated = vfio->dma_translated;
+	virtio->limits = PLX_VIRTIO_LIMITS_DEFAULT;
+}
+
+static bool read_in_one_generation(struct plx_virtio *virtio, struct plx_virtio_field *fields,
+                                   unsigned count)
+{
+	const struct plx_virtio_transport *transport = virtio->transport;
+	uint8_t before = transport->read_generation(virtio);
+
+	for (unsigned i = 0; i < count; i++)
+		fields[i].value = transport->read_config(virtio, fields[i].offset, fields[i].width);
+	return transport->read_generation(virtio) == before;
+}
+
+/* Without a generation: until two readings agree (virtio 1.4, 2.5.3). */
+static bool read_twice_the_same(struct plx_virtio *virtio, struct plx_virtio_field *fields,
+                                unsigned count)
+{
+	const struct plx_virtio_transport *transport = virtio->transport;
+	bool same = true;
+
+	for (unsigned i = 0; i < count; i++)
+		fields[i].value = transport->read_config(virtio, fields[i].offset, fields[i].width);
+	for (unsigned i = 0; i < count; i++)
+		same &= transport->read_config(virtio, fields[i].offset, fields[i].width) ==
+		        fields[i].value;
+	return same;
+}
+
 int plx_virtio_read_config(struct plx_virtio *virtio, struct plx_virtio_field *fields,
                            unsigned count)
 {
@@ -13,11 +56,8 @@ int plx_virtio_read_config(struct plx_virtio *virtio, struct plx_virtio_field *f
 			                        "the features that it offers",
 			                virtio->name, (unsigned long long)size);
 	for (unsigned tries = 0; tries < virtio->limits.generation_tries; tries++) {
-		uint8_t before = transport->read_generation(virtio);
-
-		for (unsigned i = 0; i < count; i++)
-			fields[i].value = transport->read_config(virtio, fields[i].offset, fields[i].width);
-		if (transport->read_generation(virtio) == before)
+		if (transport->read_generation ? read_in_one_generation(virtio, fields, count)
+		                               : read_twice_the_same(virtio, fields, count))
 			return 0;
 	}
 	return plx_fail(EPROTO, "%s: the device's configuration changed in each of %u reads: it never "

@@ -37,18 +37,22 @@ struct plx_virtio_doorbell {
 
 struct plx_virtio_transport {
 	const char *name; /* "pci" */
+	/*
+	 * The legacy interface (virtio 1.4, 2.7.2): a queue has the size that the device gives it, its
+	 * three parts are one piece of memory on a page boundary, and the network header is shorter.
+	 */
+	bool legacy;
 
 	uint8_t (*read_status)(struct plx_virtio *virtio);
 	void (*write_status)(struct plx_virtio *virtio, uint8_t status);
 	void (*read_features)(struct plx_virtio *virtio, struct plx_features *features);
 	void (*write_features)(struct plx_virtio *virtio, const struct plx_features *features);
-	/* A counter that changes with the device configuration. */
+	/* A counter that changes with the device configuration; NULL when the transport has none. */
 	uint8_t (*read_generation)(struct plx_virtio *virtio);
 	/* Bytes of device configuration that can be read. */
 	uint64_t (*config_size)(struct plx_virtio *virtio);
 	/* One field of 1, 2 or 4 bytes, in one access. */
 	uint32_t (*read_config)(struct plx_virtio *virtio, unsigned offset, unsigned width);
-	uint16_t (*queue_count)(struct plx_virtio *virtio);
 	/* Entries of a queue's largest ring; 0 when there is no such queue. */
 	uint16_t (*queue_max)(struct plx_virtio *virtio, uint16_t index);
 	/* Program and enable a queue, and open its doorbell. Return: 0 or -errno. */
@@ -105,6 +109,11 @@ static inline bool plx_virtio_offers(const struct plx_virtio *virtio, unsigned f
 {
 	return plx_features_has(&virtio->negotiation.offered, feature);
 }
+
+/* What every transport begins with; the rest of @virtio is zeros. */
+void plx_virtio_init(struct plx_virtio *virtio, const struct plx_virtio_transport *transport,
+                     const struct plx_handshake *handshake, const struct plx_vfio_device *vfio,
+                     unsigned device_id, struct plx_mem *mem);
 
 /*
  * plx_virtio_read_config() - Read fields of the device configuration as one consistent whole.

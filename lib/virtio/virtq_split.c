@@ -49,24 +49,28 @@ void plx_virtq_split_nudge(struct plx_virtq_split *queue)
 
 /*
  * The three parts, each on cache lines of its own: the driver writes the first two, the device the
- * third.
+ * third. The legacy interface fixes where they lie (virtio 1.4, 2.7.2).
  */
 struct layout {
 	size_t avail;
 	size_t used;
 	size_t size;
+	size_t align; /* of the whole */
 };
 
-static struct layout lay_out(size_t entries)
+static struct layout lay_out(size_t entries, bool legacy)
 {
 	struct layout layout;
 	size_t avail_size = sizeof(struct virtq_avail) + (entries + 1) * sizeof(struct plx_shared16);
 	size_t used_size = sizeof(struct virtq_used) + entries * sizeof(struct virtq_used_elem) +
 	                   sizeof(struct plx_shared16);
 
-	layout.avail = plx_align_up(entries * sizeof(struct virtq_desc), PLX_CACHE_LINE);
-	layout.used = plx_align_up(layout.avail + avail_size, PLX_CACHE_LINE);
-	layout.size = plx_align_up(layout.used + used_size, PLX_CACHE_LINE);
+	layout.align = legacy ? VIRTIO_PCI_LEGACY_QUEUE_ALIGN : PLX_CACHE_LINE;
+	layout.avail = entries * sizeof(struct virtq_desc);
+	if (!legacy)
+		layout.avail = plx_align_up(layout.avail, PLX_CACHE_LINE);
+	layout.used = plx_align_up(layout.avail + avail_size, layout.align);
+	layout.size = plx_align_up(layout.used + used_size, layout.align);
 	return layout;
 }
 
@@ -87,6 +91,15 @@ static int choose_size(struct plx_virtio *virtio, uint16_t index, uint16_t wante
 		return plx_fail(EPROTO, "%s: the device offers %u entries for queue %u, which is no size of a "
 		                        "split ring",
 		                virtio->name, max, index);
+	if (virtio->transport->legacy) {
+		if (wanted && wanted != max)
+			return plx_fail(EINVAL,
+				"%s: a ring of %u entries is not offered for queue %u: through the "
+				"legacy interface it has %u",
+				virtio->name, wanted, index, max);
+		*size = max;
+		return 0;
+	}
 	if (wanted && (wanted > max || !plx_is_power_of_two(wanted)))
 		return plx_fail(EINVAL, "%s: a ring of %u entries is not offered for queue %u: give a power "
 		                        "of two up to %u",
@@ -149,8 +162,8 @@ int plx_virtq_split_create(struct plx_virtio *virtio, uint16_t index, uint16_t w
 	queue->index = index;
 	queue->event_idx = plx_virtio_has(virtio, VIRTIO_F_EVENT_IDX);
 	(void)snprintf(queue->name, sizeof(queue->name), "%s queue %u", virtio->name, index);
-	layout = lay_out(size);
-	err = plx_mem_alloc(virtio->mem, layout.size, PLX_CACHE_LINE, virtio->numa_node, 0,
+	layout = lay_out(size, virtio->transport->legacy);
+	err = plx_mem_alloc(virtio->mem, layout.size, layout.align, virtio->numa_node, 0,
 	                    &queue->memory);
 	if (err)
 		goto free_queue;

@@ -86,8 +86,8 @@ uint64_t plx_cycles_per_second(void)
 		found = measure();
 	/* Of threads that come at the same time the first decides, so that all get the same answer.
 	 */
-	if (__atomic_compare_exchange_n(&rate, &known, found, 0, __ATOMIC_RELAXED,
-					__ATOMIC_RELAXED))
+	if (__atomic_compare_exchange_n(
+		    &rate, &known, found, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		return found;
 	return known;
 }

@@ -54,9 +54,9 @@ static int allowed_cores(struct core_set *allowed)
 	memset(allowed, 0, sizeof(*allowed));
 	memset(&own, 0, sizeof(own));
 	if (sched_getaffinity(getpid(), sizeof(allowed->part), allowed->part) ||
-	    sched_getaffinity(0, sizeof(own.part), own.part))
+		sched_getaffinity(0, sizeof(own.part), own.part))
 		return plx_fail(EINVAL, "cannot learn which cores this process may use (%s)",
-				strerror(errno));
+			strerror(errno));
 	CPU_OR_S(sizeof(allowed->part), allowed->part, allowed->part, own.part);
 	return 0;
 }
@@ -74,8 +74,7 @@ static void format_cores(const struct core_set *set, char *text, size_t len)
 		while (has_core(set, last + 1))
 			last++;
 		used += (size_t)snprintf(text + used, len - used,
-					 first == last ? "%s%u" : "%s%u-%u", used ? "," : "", first,
-					 last);
+			first == last ? "%s%u" : "%s%u-%u", used ? "," : "", first, last);
 	}
 }
 
@@ -88,8 +87,8 @@ static int check_core(unsigned core)
 	if (err || has_core(&allowed, core))
 		return err;
 	format_cores(&allowed, text, sizeof(text));
-	return plx_fail(EINVAL, "a worker cannot run on core %u: this process may use %s", core,
-			text);
+	return plx_fail(
+		EINVAL, "a worker cannot run on core %u: this process may use %s", core, text);
 }
 
 /*
@@ -203,9 +202,9 @@ int plx_worker_stop(struct plx_worker *worker)
 		return 0;
 	if (pthread_equal(worker->thread, pthread_self()))
 		return plx_fail(EDEADLK,
-				"the worker on core %u cannot wait for its own end: return a "
-				"negative errno from its function",
-				worker->core);
+			"the worker on core %u cannot wait for its own end: return a negative "
+			"errno from its function",
+			worker->core);
 	__atomic_store_n(&worker->stop, 1, __ATOMIC_RELAXED);
 	/* Fails for a thread that is none or joined already, and neither is so. */
 	(void)pthread_join(worker->thread, NULL);

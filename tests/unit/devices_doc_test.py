@@ -38,11 +38,16 @@ def read_strings(source, start, end):
     return STRING.findall(match.group(1)) if match else []
 
 
-def read_rows(guide, heading):
-    """The rows of the first table below a heading, without its own heading and rule."""
+def read_tables(guide, heading):
+    """The tables below a heading, as rows of cells without their own heading and rule."""
     section = guide.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("|")]
-    return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows[2:]]
+    tables = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    return [[[cell.strip().strip("`") for cell in row.strip("|").split("|")]
+             for row in table.splitlines()[2:]] for table in tables]
+
+
+def read_rows(guide, heading):
+    return read_tables(guide, heading)[0]
 
 
 def feature_faults(features, rows):
@@ -85,12 +90,20 @@ def checks(root):
     net = read_features(read("drivers/virtio/net_features.c"), read("drivers/virtio/virtio_net_reg.h"))
     schemes = read_strings(read("drivers/drivers.c"), "} schemes[] = {", "};")
     platform = read_strings(read("drivers/virtio/net.c"), "platform[] = {", "}")
+    legacy = read_strings(read("drivers/drivers.c"), "choices[] = {", "}")
     handshakes = re.findall(r'\.name = "([\w-]+)"', read("lib/virtio/handshake.c"))
+    emulated = read("lib/emu/address.c").partition("*/")[2].partition("*/")[2]
+    emulated = re.findall(r'(?:TAKE_NUMBER\(|address, |\{)"([\w.]+)"', emulated)
+    peers = re.findall(r'strcmp\(kind, "(\w+)"\)', read("lib/emu/peer.c")) + ["wire:NAME"]
     rows = read_rows(guide, "Options of every virtio device")
-    choices = [f"platform={word}" for word in platform] + [f"handshake={word}" for word in handshakes]
+    choices = [f"{option}={word}" for option, words in
+               (("platform", platform), ("legacy", legacy), ("handshake", handshakes)) for word in words]
+    emu_tables = read_tables(guide, "Options of emulated devices")
 
     yield "kinds of address", word_faults("kinds of address", schemes, read_rows(guide, "Kinds of address"))
     yield "options of every device", word_faults("options", choices, rows)
+    yield "options of emulated devices", word_faults("options", emulated, emu_tables[0])
+    yield "peers of emulated devices", word_faults("peers", peers, emu_tables[1])
     for name, features, heading in (("common", common, "Features of every virtio device"),
                                     ("network", net, "Features of network devices")):
         faults = [f"no {name} feature was found in the code"] if not features else []

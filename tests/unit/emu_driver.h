@@ -18,9 +18,9 @@
 
 extern "C" {
 #include "base/barrier.h"
+#include "drivers/virtio/virtio_net_reg.h"
 #include "emu/emu.h"
 #include "mem/mem.h"
-#include "virtio/virtio_net_reg.h"
 #include "virtio/virtio_reg.h"
 }
 

@@ -123,7 +123,6 @@ class FakeVirtio
 		t.read_config = [](struct plx_virtio *v, unsigned offset, unsigned width) {
 			return of(v).field(offset, width);
 		};
-		t.queue_count = [](struct plx_virtio *) { return (uint16_t)4; };
 		t.queue_max = [](struct plx_virtio *v, uint16_t) { return of(v).queue_max; };
 		t.queue_setup = [](struct plx_virtio *v, const struct plx_virtio_queue *q,
 		                   struct plx_virtio_doorbell *d) {

@@ -75,27 +75,21 @@ const Choice kChoices[] = {
 	{"Only2MAligned", GiB, {{{5 * GiB + 4096, 6 * GiB + 8 * MiB}}}, 5 * GiB + 2 * MiB},
 	{"ExactFit", GiB, {{{5 * GiB, 6 * GiB - 1}}}, 5 * GiB},
 	{"OneByteShort", GiB, {{{5 * GiB, 6 * GiB - 2}}}, 0},
-	{"TopOfAllAddresses",
-	 2 * MiB,
-	 {{{UINT64_MAX - 2 * MiB + 1, UINT64_MAX}}},
-	 UINT64_MAX - 2 * MiB + 1},
+	{"TopOfAllAddresses", 2 * MiB, {{{UINT64_MAX - 2 * MiB + 1, UINT64_MAX}}},
+		UINT64_MAX - 2 * MiB + 1},
 	{"NoWrapAtTheTop", 2 * MiB, {{{UINT64_MAX - MiB, UINT64_MAX}}}, 0},
-	{"RangesThatTouchAreOne",
-	 4 * GiB,
-	 {{{4 * GiB, 6 * GiB - 1}, {6 * GiB, 8 * GiB - 1}}},
-	 4 * GiB},
+	{"RangesThatTouchAreOne", 4 * GiB, {{{4 * GiB, 6 * GiB - 1}, {6 * GiB, 8 * GiB - 1}}},
+		4 * GiB},
 	{"TwoMappers", 2 * GiB, {kVtd39, {{{8 * GiB, 16 * GiB}}}}, 8 * GiB},
-	{"ThreeInterleaved",
-	 GiB,
-	 {{{8 * GiB, 9 * GiB}, {20 * GiB, 40 * GiB}},
-	  {{0, 10 * GiB}, {30 * GiB, 35 * GiB}},
-	  {{9 * GiB, 31 * GiB - 1}, {33 * GiB, 90 * GiB}}},
-	 30 * GiB},
+	{"ThreeInterleaved", GiB,
+		{{{8 * GiB, 9 * GiB}, {20 * GiB, 40 * GiB}}, {{0, 10 * GiB}, {30 * GiB, 35 * GiB}},
+			{{9 * GiB, 31 * GiB - 1}, {33 * GiB, 90 * GiB}}},
+		30 * GiB},
 	{"NothingInCommon", 2 * MiB, {{{{0, GiB}}}, {{{2 * GiB, 3 * GiB}}}}, 0},
 };
 
 INSTANTIATE_TEST_SUITE_P(All, IovaChoice, ::testing::ValuesIn(kChoices),
-			 [](const auto &info) { return info.param.name; });
+	[](const auto &info) { return info.param.name; });
 
 TEST_F(IovaTest, RefusalNamesTheLargestReservationThatFits)
 {

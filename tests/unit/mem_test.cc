@@ -58,7 +58,7 @@ TEST_F(MemTest, AllocatesZeroedAlignedMemory)
 	create();
 	for (size_t align = 1; align <= 2 * MiB; align *= 2) {
 		for (size_t size :
-		     {size_t{1}, size_t{64}, size_t{4097}, size_t{12288}, size_t{3 * MiB}}) {
+			{size_t{1}, size_t{64}, size_t{4097}, size_t{12288}, size_t{3 * MiB}}) {
 			uint8_t *address = alloc(size, align);
 
 			EXPECT_EQ((uintptr_t)address % align, 0u);
@@ -137,11 +137,11 @@ TEST_F(MemTest, FreedAddressesAreUsedAgain)
 {
 	uint8_t *first;
 
-	create(16 * MiB);
-	first = alloc(10 * MiB);
+	create(6 * MiB);
+	first = alloc(4 * MiB);
 	plx_mem_free(mem, first);
 	for (int i = 0; i < 50; i++) {
-		uint8_t *again = alloc(10 * MiB);
+		uint8_t *again = alloc(4 * MiB);
 
 		ASSERT_EQ(again, first);
 		plx_mem_free(mem, again);
@@ -356,8 +356,9 @@ TEST_F(MemTest, LeaksNothing)
 
 	for (int i = 0; i < 1000; i++) {
 		create(GiB);
-		plx_mem_free(mem, alloc(12 * KiB));
-		plx_mem_abandon(mem, alloc(64));
+		uint8_t *freed = alloc(12 * KiB), *abandoned = alloc(64);
+		plx_mem_free(mem, freed);
+		plx_mem_abandon(mem, abandoned);
 		ASSERT_EQ(plx_mem_destroy(mem), 0);
 	}
 	mem = nullptr;
@@ -395,9 +396,9 @@ TEST_F(MemTest, AgreesWithAModelOverRandomRequests)
 			ASSERT_TRUE(is_all(bytes, size, 0));
 			auto after = model.lower_bound(bytes);
 			ASSERT_TRUE(after == model.end() || bytes + size <= after->first);
-			ASSERT_TRUE(after == model.begin() ||
-				    std::prev(after)->first + std::prev(after)->second.size <=
-					    bytes);
+			ASSERT_TRUE(
+				after == model.begin() ||
+				std::prev(after)->first + std::prev(after)->second.size <= bytes);
 			Piece piece = {size, (uint8_t)(1 + step % 255)};
 			memset(bytes, piece.mark, size);
 			model[bytes] = piece;

@@ -351,6 +351,16 @@ TEST_F(PciBind, FunctionThatCameBackByItselfNeedsNoMore)
 	expect_untouched();
 }
 
+TEST_F(PciBind, FunctionThatItsFormerDriverHasIsNotTakenFromIt)
+{
+	ASSERT_EQ(bind(), 0);
+	ASSERT_EQ(bind("virtio-pci"), 0) << plx_error();
+	machine.stores.clear();
+	EXPECT_EQ(unbind(), 0) << plx_error();
+	EXPECT_EQ(machine.stores, std::vector<std::string>{"driver_override "});
+	expect_untouched();
+}
+
 TEST_F(PciBind, DamagedNoteIsNotFollowed)
 {
 	ASSERT_EQ(bind(), 0);

@@ -101,7 +101,7 @@ class PciMachine
 	}
 
 	void add_function(const std::string &name, const std::string &vendor = "0x1af4",
-			  const std::string &device = "0x1041", int group = -1)
+		const std::string &device = "0x1041", int group = -1)
 	{
 		Path path = function(name);
 
@@ -138,7 +138,7 @@ class PciMachine
 
 	/* @below is "virtio3" for the interface of a virtio device. */
 	void add_interface(const std::string &name, const std::string &interface,
-			   const std::string &below = "")
+		const std::string &below = "")
 	{
 		Path path = function(name) / below / "net" / interface;
 
@@ -187,7 +187,7 @@ class PciMachine
 		if (only.empty() ? native[name] != driver : only != driver)
 			return -ENODEV;
 		if (!std::filesystem::exists(sysfs / "bus/pci/drivers" / driver) ||
-		    refuses.count(driver))
+			refuses.count(driver))
 			return -ENODEV;
 		set_driver(name, driver);
 		return 0;

@@ -304,23 +304,19 @@ TEST_F(SegmentTest, TakesHugePagesWhenThereAreSome)
 	EXPECT_EQ(pages.free(), before);
 }
 
-TEST_F(SegmentTest, TakesPagesOf1GForLargeRequests)
+TEST_F(SegmentTest, TakesPagesOf1GAndSharesThem)
 {
 	NEED_HUGE_PAGES(pages, kPage1G, 1);
 	uint8_t *large, *small;
 
-	create(8 * GiB, 0);
-	large = alloc(GiB);
+	create(8 * GiB, kPage1G);
+	large = alloc(GiB - MiB);
+	small = alloc(64);
+	EXPECT_EQ(usage().mapped, GiB);
 	EXPECT_EQ(usage().page_1g, GiB);
 	EXPECT_EQ((uintptr_t)large % GiB, 0u);
 	EXPECT_EQ(plx_mem_iova(mem, large) % GiB, 0u);
-	plx_mem_free(mem, large);
-
-	ASSERT_EQ(plx_mem_destroy(mem), 0);
-	create(8 * GiB, kPage1G);
-	large = alloc(MiB);
-	small = alloc(64);
-	EXPECT_EQ(usage().page_1g, GiB);
+	EXPECT_EQ(small, large + GiB - MiB);
 	plx_mem_free(mem, large);
 	plx_mem_free(mem, small);
 	EXPECT_EQ(usage().page_1g, 0u);

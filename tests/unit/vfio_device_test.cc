@@ -27,8 +27,8 @@ TEST_F(VfioDevice, MoreSparseAreasThanFitAreReachedByCalls)
 {
 	VfioKernel::Device &d = kernel.device["0000:00:03.0"];
 
-	kernel.set_region(d, VFIO_PCI_BAR4_REGION_INDEX, 0x20000,
-			  d.region[VFIO_PCI_BAR4_REGION_INDEX].flags);
+	kernel.set_region(
+		d, VFIO_PCI_BAR4_REGION_INDEX, 0x20000, d.region[VFIO_PCI_BAR4_REGION_INDEX].flags);
 	for (uint64_t i = 0; i < 12; i++)
 		d.region[VFIO_PCI_BAR4_REGION_INDEX].sparse.push_back({i * 0x2000, 0x1000});
 	plx_vfio_device *device = must_open();
@@ -75,8 +75,8 @@ TEST_F(VfioDevice, RegistersAreReadAndWrittenInTheirRegion)
 	EXPECT_EQ(device->ops->read(device, VFIO_PCI_CONFIG_REGION_INDEX, 0, &vendor, 2), 0);
 	EXPECT_EQ(le16toh(vendor), 0x1af4);
 	EXPECT_EQ(device->ops->write(device, VFIO_PCI_BAR4_REGION_INDEX, 0x10, &value, 4), 0);
-	EXPECT_EQ(kernel.device["0000:00:03.0"].region[VFIO_PCI_BAR4_REGION_INDEX].bytes[0x10],
-		  0x78);
+	EXPECT_EQ(
+		kernel.device["0000:00:03.0"].region[VFIO_PCI_BAR4_REGION_INDEX].bytes[0x10], 0x78);
 	plx_vfio_close(device);
 }
 
@@ -86,10 +86,10 @@ TEST_F(VfioDevice, AccessOutsideARegionDoesNotReachTheKernel)
 	uint32_t value = 0;
 	unsigned before = kernel.calls;
 
-	EXPECT_EQ(device->ops->read(device, VFIO_PCI_BAR4_REGION_INDEX, 0x3ffe, &value, 4),
-		  -EINVAL);
+	EXPECT_EQ(
+		device->ops->read(device, VFIO_PCI_BAR4_REGION_INDEX, 0x3ffe, &value, 4), -EINVAL);
 	EXPECT_EQ(device->ops->read(device, VFIO_PCI_BAR4_REGION_INDEX, UINT64_MAX, &value, 4),
-		  -EINVAL);
+		-EINVAL);
 	EXPECT_EQ(device->ops->write(device, VFIO_PCI_BAR2_REGION_INDEX, 0, &value, 1), -EINVAL);
 	EXPECT_EQ(device->ops->write(device, 77, 0, &value, 1), -EINVAL);
 	EXPECT_EQ(kernel.calls, before);
@@ -197,7 +197,7 @@ TEST_F(VfioDevice, WindowWithinAnAreaIsMappedByWholePages)
 	ASSERT_NE(mmio.address, nullptr);
 	EXPECT_EQ(mmio.map_len, 0x2000u);
 	exercise(mmio,
-		 kernel.device["0000:00:03.0"].region[VFIO_PCI_BAR4_REGION_INDEX].bytes + 0x1ff8);
+		kernel.device["0000:00:03.0"].region[VFIO_PCI_BAR4_REGION_INDEX].bytes + 0x1ff8);
 	plx_mmio_close(&mmio);
 	EXPECT_TRUE(kernel.window.empty());
 	plx_vfio_close(device);
@@ -209,8 +209,7 @@ TEST_F(VfioDevice, WindowThatMayNotBeMappedIsReachedByCalls)
 		{0x1000, 0x1000}};
 	plx_vfio_device *device = must_open();
 	const std::pair<unsigned, uint64_t> windows[] = {{VFIO_PCI_BAR0_REGION_INDEX, 0},
-							 {VFIO_PCI_BAR4_REGION_INDEX, 0},
-							 {VFIO_PCI_BAR4_REGION_INDEX, 0x1ff8}};
+		{VFIO_PCI_BAR4_REGION_INDEX, 0}, {VFIO_PCI_BAR4_REGION_INDEX, 0x1ff8}};
 
 	for (auto [region, offset] : windows) {
 		plx_mmio mmio;
@@ -228,8 +227,8 @@ TEST_F(VfioDevice, LastPageOfAShortRegionIsMapped)
 {
 	VfioKernel::Device &d = kernel.device["0000:00:03.0"];
 
-	kernel.set_region(d, VFIO_PCI_BAR1_REGION_INDEX, 0x80,
-			  d.region[VFIO_PCI_BAR1_REGION_INDEX].flags);
+	kernel.set_region(
+		d, VFIO_PCI_BAR1_REGION_INDEX, 0x80, d.region[VFIO_PCI_BAR1_REGION_INDEX].flags);
 	plx_vfio_device *device = must_open();
 	plx_mmio mmio;
 
@@ -247,7 +246,7 @@ TEST_F(VfioDevice, WindowBeyondItsRegionIsRefused)
 
 	EXPECT_EQ(plx_mmio_open(&mmio, device, VFIO_PCI_BAR4_REGION_INDEX, 0x3ff8, 0x10), -EINVAL);
 	EXPECT_EQ(plx_mmio_open(&mmio, device, VFIO_PCI_BAR4_REGION_INDEX, UINT64_MAX - 3, 8),
-		  -EINVAL);
+		-EINVAL);
 	EXPECT_EQ(plx_mmio_open(&mmio, device, VFIO_PCI_BAR4_REGION_INDEX, 8, UINT64_MAX), -EINVAL);
 	EXPECT_EQ(plx_mmio_open(&mmio, device, VFIO_PCI_BAR4_REGION_INDEX, 0, 0), -EINVAL);
 	EXPECT_EQ(plx_mmio_open(&mmio, device, VFIO_PCI_BAR3_REGION_INDEX, 0, 4), -EINVAL);

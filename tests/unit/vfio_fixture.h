@@ -15,7 +15,7 @@ class Vfio : public testing::Test
 	struct plx_log log = {[](void *arg, plx_log_level, const char *message) {
 				      ((std::vector<std::string> *)arg)->push_back(message);
 			      },
-			      &messages, PLX_LOG_WARNING};
+		&messages, PLX_LOG_WARNING};
 	plx_mem *mem = nullptr;
 	plx_vfio_container *container = nullptr;
 
@@ -24,8 +24,8 @@ class Vfio : public testing::Test
 		plx_mem_config config = {256 * MiB, 4096, &log};
 
 		ASSERT_EQ(plx_mem_create(&config, &mem), 0) << plx_error();
-		ASSERT_EQ(plx_vfio_container_create_on(mem, &log, VfioKernel::sys(), &container),
-			  0);
+		ASSERT_EQ(
+			plx_vfio_container_create_on(mem, &log, VfioKernel::sys(), &container), 0);
 		kernel.add_device("0000:00:03.0", 12);
 		forget_error();
 	}
@@ -71,7 +71,7 @@ class Vfio : public testing::Test
 
 	/* The open fails with @err, says @words, and leaves nothing behind. */
 	void expect_refused(int err, const std::string &words, const char *name = "0000:00:03.0",
-			    int group = 12)
+		int group = 12)
 	{
 		plx_vfio_device *device = nullptr;
 		size_t open_before = kernel.open_descriptors();

@@ -40,13 +40,12 @@ TEST_F(Vfio, BusMasteringComesOnLastAndGoesOffFirst)
 
 	EXPECT_TRUE(kernel.device["0000:00:03.0"].bus_master());
 	EXPECT_EQ(kernel.journal,
-		  (std::vector<std::string>{"set iommu", "map", "bus master on 0000:00:03.0"}));
+		(std::vector<std::string>{"set iommu", "map", "bus master on 0000:00:03.0"}));
 	kernel.journal.clear();
 	plx_vfio_close(device);
 	EXPECT_EQ(kernel.journal,
-		  (std::vector<std::string>{"bus master off 0000:00:03.0", "close 0000:00:03.0",
-					    "unmap", "unset group 12", "close group 12",
-					    "close container"}));
+		(std::vector<std::string>{"bus master off 0000:00:03.0", "close 0000:00:03.0",
+			"unmap", "unset group 12", "close group 12", "close container"}));
 	plx_mem_free(mem, address);
 	EXPECT_TRUE(messages.empty()) << messages[0];
 }
@@ -72,8 +71,8 @@ TEST_F(Vfio, MemoryMadeBeforeAndAfterTheDeviceIsMapped)
 		ASSERT_NE(found, kernel.mapping.end());
 		EXPECT_EQ(found->second.vaddr, (uintptr_t)address);
 		EXPECT_EQ(found->second.flags,
-			  address == before ? VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE
-					    : VFIO_DMA_MAP_FLAG_READ);
+			address == before ? VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE
+					  : VFIO_DMA_MAP_FLAG_READ);
 	}
 	/* One call for each contiguous piece, however long. */
 	EXPECT_EQ(kernel.mapping.size(), 2u);
@@ -425,7 +424,7 @@ TEST_F(Vfio, TooSmallMemlockLimitNamesBothFiguresAndTheRemedies)
 	EXPECT_EQ(plx_mem_alloc(mem, 8 * MiB, 4096, -1, 0, &more), -ENOMEM);
 	ASSERT_EQ(setrlimit(RLIMIT_MEMLOCK, &before), 0);
 	for (const char *words :
-	     {"RLIMIT_MEMLOCK is 4 MiB", "ulimit -l", "/etc/security/limits.d", "LimitMEMLOCK="})
+		{"RLIMIT_MEMLOCK is 4 MiB", "ulimit -l", "/etc/security/limits.d", "LimitMEMLOCK="})
 		EXPECT_NE(std::string(plx_error()).find(words), std::string::npos) << plx_error();
 	plx_mem_free(mem, address);
 	plx_vfio_close(device);
@@ -434,9 +433,7 @@ TEST_F(Vfio, TooSmallMemlockLimitNamesBothFiguresAndTheRemedies)
 TEST_F(Vfio, EachReasonNotToMapHasItsSentence)
 {
 	const std::pair<int, const char *> reasons[] = {{EEXIST, "already"},
-							{EINVAL, "cannot address"},
-							{ENOSPC, "dma_entry_limit"},
-							{EFAULT, "Bad"}};
+		{EINVAL, "cannot address"}, {ENOSPC, "dma_entry_limit"}, {EFAULT, "Bad"}};
 	plx_vfio_device *device = must_open();
 	void *address = nullptr;
 
@@ -483,34 +480,34 @@ TEST_F(Vfio, CapabilityChainOfTheIommuIsCheckedBeforeItIsFollowed)
 		{"far beyond", [](uint8_t *, auto *info) { info->cap_offset = 0xfffffff8; }, 0},
 		{"unaligned", [](uint8_t *, auto *info) { info->cap_offset += 4; }, 0},
 		{"a loop",
-		 [](uint8_t *answer, auto *info) {
-			 ((vfio_info_cap_header *)(answer + info->cap_offset))->next =
-				 info->cap_offset;
-		 },
-		 0},
+			[](uint8_t *answer, auto *info) {
+				((vfio_info_cap_header *)(answer + info->cap_offset))->next =
+					info->cap_offset;
+			},
+			0},
 		{"cut within the ranges",
-		 [](uint8_t *answer, auto *info) {
-			 auto *header = (vfio_info_cap_header *)(answer + 4088);
+			[](uint8_t *answer, auto *info) {
+				auto *header = (vfio_info_cap_header *)(answer + 4088);
 
-			 *header = {VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, 0};
-			 info->cap_offset = 4088;
-		 },
-		 0},
+				*header = {VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, 0};
+				info->cap_offset = 4088;
+			},
+			0},
 		{"more ranges than bytes",
-		 [](uint8_t *answer, auto *info) {
-			 ranges_of(answer, info)->nr_iovas = 0x20000000;
-		 },
-		 EPROTO},
+			[](uint8_t *answer, auto *info) {
+				ranges_of(answer, info)->nr_iovas = 0x20000000;
+			},
+			EPROTO},
 		{"no range at all",
-		 [](uint8_t *answer, auto *info) { ranges_of(answer, info)->nr_iovas = 0; },
-		 ERANGE},
+			[](uint8_t *answer, auto *info) { ranges_of(answer, info)->nr_iovas = 0; },
+			ERANGE},
 		{"a range from end to start",
-		 [](uint8_t *answer, auto *info) {
-			 ranges_of(answer, info)->iova_ranges[0] = {0x2000, 0x1000};
-		 },
-		 EINVAL},
+			[](uint8_t *answer, auto *info) {
+				ranges_of(answer, info)->iova_ranges[0] = {0x2000, 0x1000};
+			},
+			EINVAL},
 		{"longer than we take", [](uint8_t *, auto *info) { info->argsz = 1 << 20; },
-		 E2BIG},
+			E2BIG},
 	};
 
 	for (auto &each : all) {

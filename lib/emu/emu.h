@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_EMU_EMU_H
+#define PLX_EMU_EMU_H
+
+#include "base/log.h"
+#include "base/options.h"
+#include "mem/mem.h"
+#include "vfio/vfio.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Software devices behind the device seam: a virtio network card as PCI function, written from the
+ * standard's device side. Nothing above the seam can tell it from a card, but that it is strict: it
+ * watches each register access, each descriptor and each header, and notes every rule of the
+ * standard that the driver breaks.
+ *
+ * No region can be mapped, so every register access arrives as a call. Memory is reached only
+ * through the segments that the device was told of as a mapper of the memory; what lies elsewhere
+ * is not touched.
+ *
+ * A device runs on a thread of its own, or step by step with plx_emu_step(); in steps it does the
+ * same for the same calls and the same seed.
+ */
+struct plx_emu;
+
+#define PLX_EMU_PAIRS 64 /* most pairs of queues */
+#define PLX_EMU_FRAME                                                                              \
+	65553 /* longest frame: 64 KiB less one, an Ethernet header and a VLAN tag                 \
+	       */
+#define PLX_EMU_QUEUE_SIZE 256 /* entries of a queue, if not said otherwise */
+
+/* One rule that the driver broke, and how often in the same words. */
+struct plx_emu_breach {
+	char rule[20]; /* as the traceability table names it: "STATUS-2" */
+	char text[172];
+	uint64_t count;
+};
+
+/* What a device moved, and why it did not. */
+struct plx_emu_stats {
+	uint64_t tx_frames; /* taken from the driver */
+	uint64_t tx_bytes;
+	uint64_t tx_malformed; /* dropped: no header, an impossible header, no frame, too long */
+	uint64_t tx_refused;   /* dropped: the other end of the wire is not there, or too slow */
+	uint64_t rx_frames;    /* given to the driver */
+	uint64_t rx_bytes;
+	uint64_t rx_no_buffer;  /* dropped: no receive buffer for longer than the backlog lasted */
+	uint64_t rx_too_long;   /* dropped: no buffer, or all together, can hold it */
+	uint64_t rx_bad_buffer; /* dropped: the driver's buffer was not one to write to */
+	uint64_t kicks;         /* notifications by the driver */
+	uint64_t interrupts;    /* notifications to the driver */
+	uint64_t commands;      /* of the control queue */
+	uint64_t commands_failed;
+	uint64_t generated; /* numbered frames made by peer=gen */
+	uint64_t checked;   /* numbered frames that came back whole, each counted once */
+	uint64_t lost;      /* numbers passed over; a late frame is taken off again */
+	uint64_t altered;   /* frames whose checksum is wrong, or that were never numbered */
+	uint64_t doubled;   /* numbers seen before */
+	uint64_t breaches;  /* rules broken */
+};
+
+/* What the driver asked for through the control queue. */
+struct plx_emu_net_state {
+	bool promiscuous;
+	bool all_multicast;
+	bool all_unicast;
+	bool no_multicast;
+	bool no_unicast;
+	bool no_broadcast;
+	uint8_t mac[6];
+	uint32_t unicast; /* entries of the address tables */
+	uint32_t multicast;
+	uint32_t vlans; /* accepted VLANs */
+	uint16_t pairs; /* queue pairs in use */
+	uint32_t announce_acks;
+};
+
+/* What happened, for a trace. */
+enum plx_emu_event_kind {
+	PLX_EMU_READ,      /* a register: where, index = offset, value */
+	PLX_EMU_WRITE,     /* the same */
+	PLX_EMU_KICK,      /* index = queue, value as written */
+	PLX_EMU_TAKE,      /* a buffer became known: index = queue, value = id */
+	PLX_EMU_USE,       /* a used entry was written: index = queue, value = id, len */
+	PLX_EMU_INTERRUPT, /* index = vector, or -1 for the line */
+};
+
+/* The parts of a device that registers belong to. */
+enum plx_emu_place {
+	PLX_EMU_PCI_CONFIG, /* offset in configuration space */
+	PLX_EMU_COMMON,     /* offset in the common configuration structure */
+	PLX_EMU_ISR,
+	PLX_EMU_DEVICE_CONFIG, /* offset in the device-specific configuration */
+	PLX_EMU_NOTIFY,
+	PLX_EMU_MSIX, /* the table and the pending bits */
+	PLX_EMU_LEGACY,
+};
+
+struct plx_emu_event {
+	enum plx_emu_event_kind kind;
+	enum plx_emu_place place;
+	int32_t index;
+	uint64_t value;
+	uint32_t len; /* bytes of the access, or bytes written into the buffer */
+};
+
+/*
+ * Where a test may look on, or make the device lie. Each is called from inside the device, on the
+ * driver's thread or the device's own, and must not call back into it.
+ */
+struct plx_emu_hooks {
+	void *arg;
+	/* Is told of each broken rule when it is noted. */
+	void (*breach)(void *arg, const char *rule, const char *text);
+	void (*event)(void *arg, const struct plx_emu_event *event);
+	/* A register of up to 8 bytes is being read: @value is what an honest device answers. */
+	void (*read)(void *arg, enum plx_emu_place place, uint64_t offset, unsigned len,
+		uint64_t *value);
+	/* A used entry is about to be written. */
+	void (*used)(void *arg, unsigned queue, uint32_t *id, uint32_t *len);
+	/* The used index is about to be published. */
+	void (*used_index)(void *arg, unsigned queue, uint16_t *index);
+	/* The header of a received frame is about to be written. */
+	void (*rx_header)(void *arg, unsigned pair, uint8_t *header, size_t len);
+	/* A control command is answered: the acknowledgement, and whether one is given at all. */
+	bool (*ack)(void *arg, uint8_t class_, uint8_t command, uint8_t *ack);
+};
+
+/* What a device is made of. Start from plx_emu_config_init(). */
+struct plx_emu_config {
+	const char *name;     /* as messages name it */
+	uint64_t features[2]; /* what it offers: bits 0 to 63 and 64 to 127 */
+	uint16_t pairs;       /* of queues */
+	uint16_t queue_size;  /* entries of each */
+	uint16_t mtu;
+	uint8_t duplex;
+	uint8_t mac[6];
+	uint32_t speed;      /* Mbit/s */
+	uint32_t backlog;    /* bytes of frames that wait for receive buffers, for each pair */
+	const char *peer;    /* "loopback", "gen", "sink", "wire:NAME" or "none" */
+	uint32_t frame_size; /* of generated frames, without the frame check sequence */
+	uint64_t rate;       /* generated frames a second over all pairs; 0: as buffers come */
+	uint64_t seed;       /* 0: always the plain choice */
+	bool thread;         /* runs by itself */
+	struct plx_emu_hooks hooks;
+};
+
+void plx_emu_config_init(struct plx_emu_config *config);
+
+/* Offer a feature, or do not. */
+void plx_emu_config_offer(struct plx_emu_config *config, unsigned bit, bool on);
+
+/*
+ * plx_emu_open() - Make the device that an address describes; it runs by itself and ends when it is
+ * closed through the seam.
+ * @address: scheme "emu", place "net"; the options of the device are taken, those of drivers are
+ * left
+ *
+ * address.c lists the options.
+ *
+ * Return: 0; -ENODEV when there is no such place; -EINVAL for a bad option; -EEXIST when a wire has
+ * two ends already; -ENOMEM; what plx_mem_attach() returned.
+ */
+int plx_emu_open(struct plx_mem *mem, const struct plx_log *log, struct plx_address *address,
+	struct plx_vfio_device **device);
+
+/*
+ * plx_emu_create() - Make a device that is looked at from both sides.
+ *
+ * The driver gets plx_emu_device() and closes it through the seam; the maker ends it with
+ * plx_emu_destroy() afterwards and can look at it until then.
+ *
+ * Return: 0; -EINVAL; -EEXIST; -ENOMEM; what plx_mem_attach() returned.
+ */
+int plx_emu_create(struct plx_mem *mem, const struct plx_log *log,
+	const struct plx_emu_config *config, struct plx_emu **emu);
+void plx_emu_destroy(struct plx_emu *emu);
+
+struct plx_vfio_device *plx_emu_device(struct plx_emu *emu);
+
+/*
+ * plx_emu_step() - Let a device without a thread do one bounded piece of work.
+ *
+ * Return: Buffers used; 0 when there is nothing to do until the driver notifies or a frame comes.
+ */
+unsigned plx_emu_step(struct plx_emu *emu);
+
+void plx_emu_get_stats(struct plx_emu *emu, struct plx_emu_stats *stats);
+void plx_emu_get_net_state(struct plx_emu *emu, struct plx_emu_net_state *state);
+
+/* Return: How often a rule was broken; with a NULL @rule, how often any was. */
+uint64_t plx_emu_breaches(struct plx_emu *emu, const char *rule);
+/* Return: Kinds of breaches noted, the first @room of them written to @list. */
+unsigned plx_emu_breach_list(struct plx_emu *emu, struct plx_emu_breach *list, unsigned room);
+
+/* A frame arrives from outside for a pair. Return: 0; -EINVAL; -ENOBUFS when the backlog is full.
+ */
+int plx_emu_inject(struct plx_emu *emu, unsigned pair, const void *frame, size_t len);
+
+/*
+ * plx_emu_take() - With peer "none": take the next frame that the driver sent on a pair.
+ *
+ * Return: Its length, of which at most @room bytes were copied; 0 when there is none.
+ */
+size_t plx_emu_take(struct plx_emu *emu, unsigned pair, void *frame, size_t room);
+
+/* While a queue is held its buffers are taken notice of but not used. */
+void plx_emu_hold(struct plx_emu *emu, unsigned queue, bool on);
+
+/* Changes of the device's configuration, each with its interrupt. */
+void plx_emu_set_link(struct plx_emu *emu, bool up);
+void plx_emu_announce(struct plx_emu *emu);
+/* The device has met an error that only a reset mends (virtio 1.4, 2.1.2). */
+void plx_emu_need_reset(struct plx_emu *emu);
+
+#endif

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_EMU_PRIV_H
+#define PLX_EMU_PRIV_H
+
+#include "emu/emu.h"
+#include "virtio/virtio_reg.h"
+
+#include <linux/pci_regs.h>
+#include <pthread.h>
+
+/*
+ * One device. Its registers, its queues and its peer's side towards it are guarded by @lock; the
+ * doorbell and the breaches stand beside it, because a notification must not wait for a device that
+ * works.
+ */
+
+#define PLX_EMU_QUEUES      (2 * PLX_EMU_PAIRS + 1)
+#define PLX_EMU_CONFIG_SIZE 4096
+#define PLX_EMU_HEADER      32 /* longest header in front of a frame */
+#define PLX_EMU_FRAME_LEAST 60 /* of generated frames */
+#define PLX_EMU_BREACHES    64 /* kinds of breaches that are kept in words */
+#define PLX_EMU_MSIX_BAR    1
+#define PLX_EMU_VIRTIO_BAR  4
+
+/* dma.c: memory as the device reaches it. */
+struct plx_emu_dma {
+	struct plx_mapper mapper;
+	bool attached;
+	struct plx_mem_segment *segment; /* sorted by IOVA */
+	unsigned count;
+	unsigned room;
+	unsigned last; /* where the last look-up ended */
+};
+
+int plx_emu_dma_attach(struct plx_emu *emu);
+void plx_emu_dma_detach(struct plx_emu *emu);
+/*
+ * Return: The memory behind [@iova, @iova + @len), or NULL when the device must not touch it: then
+ * a breach is noted that says what the device wanted to @purpose.
+ */
+void *plx_emu_dma(
+	struct plx_emu *emu, uint64_t iova, uint64_t len, bool write, const char *purpose);
+
+/* backlog.c: a bounded queue of frames, each in one piece. */
+struct plx_emu_backlog {
+	uint8_t *bytes;
+	uint32_t size;
+	uint32_t head; /* where the next frame goes */
+	uint32_t tail; /* the oldest frame */
+	uint32_t frames;
+};
+
+int plx_emu_backlog_init(struct plx_emu_backlog *backlog, uint32_t size);
+void plx_emu_backlog_fini(struct plx_emu_backlog *backlog);
+void plx_emu_backlog_clear(struct plx_emu_backlog *backlog);
+bool plx_emu_backlog_push(struct plx_emu_backlog *backlog, const uint8_t *frame, uint32_t len);
+/* Return: The oldest frame, or NULL. */
+const uint8_t *plx_emu_backlog_peek(const struct plx_emu_backlog *backlog, uint32_t *len);
+void plx_emu_backlog_pop(struct plx_emu_backlog *backlog);
+
+/* A buffer as the driver made it available: one descriptor chain or list. */
+struct plx_emu_buffer {
+	uint64_t readable; /* bytes that the device may read */
+	uint64_t writable;
+	uint64_t digest; /* of an indirect table, to see that it stays as it was */
+	uint16_t id;     /* split: the head of the chain; packed: the buffer ID */
+	uint16_t slot;   /* split: of the available ring; packed: of the descriptor ring */
+	uint16_t slots;  /* descriptors of the ring in it */
+	bool bad;        /* broken in a way that the ring survives: it comes back unused */
+};
+
+/* A piece of a buffer in this process; without address when it must not be touched. */
+struct plx_emu_part {
+	uint8_t *address;
+	uint32_t len;
+	bool write;
+};
+
+/* A descriptor in private memory. */
+struct plx_emu_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t link; /* split: next; packed: id */
+};
+
+struct plx_emu_queue;
+
+/* What the ring layouts differ in. */
+struct plx_emu_ring_ops {
+	/* Find the ring in memory and start from its beginning. Return: whether it can be used. */
+	bool (*start)(struct plx_emu_queue *queue);
+	/* Take notice of what was made available. */
+	void (*notice)(struct plx_emu_queue *queue);
+	/* List the parts of a buffer in queue->part. Return: how many; 0 when it is unusable. */
+	unsigned (*parts)(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer);
+	/* Write down that a buffer is used; the driver need not see it yet. */
+	void (*use)(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer, uint32_t len);
+	/* Let the driver see it. Return: whether it wants to be interrupted. */
+	bool (*publish)(struct plx_emu_queue *queue);
+	/* Whether everything before @next, as a notification named it, is available. */
+	bool (*reached)(const struct plx_emu_queue *queue, uint16_t next);
+	/* Ask for notifications. Return: whether more has been made available meanwhile. */
+	bool (*arm)(struct plx_emu_queue *queue);
+	/* Notifications are not needed while the device looks by itself. */
+	void (*disarm)(struct plx_emu_queue *queue);
+};
+
+extern const struct plx_emu_ring_ops plx_emu_split_ops;
+
+/* Completions of an in-order queue for which no used entry is written yet. */
+struct plx_emu_batch {
+	uint16_t buffers;
+	uint16_t id;
+	uint32_t len;
+};
+
+struct plx_emu_split {
+	struct virtq_desc *desc;
+	struct virtq_avail *avail;
+	struct virtq_used *used;
+	struct plx_shared16 *used_event;
+	struct plx_shared16 *avail_event;
+	uint16_t seen;      /* available entries noticed */
+	uint16_t returned;  /* used entries written */
+	uint16_t published; /* used entries that the driver was told of */
+	uint16_t expected;  /* in order: the head that comes next */
+};
+
+struct plx_emu_queue {
+	struct plx_emu *emu;
+	uint16_t index;
+
+	/* Registers. */
+	uint16_t size;
+	uint16_t vector;
+	bool enabled;      /* atomic: kicks look at it */
+	bool reset_unread; /* reset by itself, and the driver has not seen the end of it */
+	bool vector_unread;
+	uint8_t written; /* which addresses since the reset, PLX_EMU_WROTE_* */
+	uint64_t desc_addr;
+	uint64_t driver_addr;
+	uint64_t device_addr;
+
+	uint8_t awake; /* atomic: the driver notified, and the device still looks by itself */
+	uint32_t told; /* atomic: PLX_EMU_TOLD and what the last notification said of the ring */
+	bool broken;   /* not touched again until reset */
+	bool held;
+	bool armed;
+
+	const struct plx_emu_ring_ops *ring;
+	struct plx_emu_buffer *waiting; /* a ring of mask + 1 */
+	uint32_t mask;
+	uint32_t first;
+	uint32_t count;
+	struct plx_emu_desc *snapshot; /* exposed descriptors as they were when noticed */
+	uint16_t *owner;               /* split: head + 1 of the chain that a descriptor is in */
+	struct plx_emu_part *part;
+	struct plx_emu_batch batch;
+	struct plx_emu_split split;
+};
+
+#define PLX_EMU_TOLD 0x10000u
+
+#define PLX_EMU_WROTE_DESC   0x03 /* low and high half */
+#define PLX_EMU_WROTE_DRIVER 0x0c
+#define PLX_EMU_WROTE_DEVICE 0x30
+#define PLX_EMU_WROTE_ALL    0x3f
+
+/* queue.c */
+int plx_emu_queue_init(struct plx_emu_queue *queue, struct plx_emu *emu, uint16_t index);
+void plx_emu_queue_fini(struct plx_emu_queue *queue);
+void plx_emu_queue_reset(struct plx_emu_queue *queue);
+void plx_emu_queue_enable(struct plx_emu_queue *queue);
+/* The driver broke the ring beyond repair. */
+void plx_emu_queue_break(struct plx_emu_queue *queue);
+/* Whether the queue may be worked on now: it holds buffers, or may be looked at for more. */
+bool plx_emu_queue_ready(const struct plx_emu_queue *queue);
+/* Look at what was made available, if the driver notified. */
+void plx_emu_queue_notice(struct plx_emu_queue *queue);
+/* Add a buffer to those that wait. */
+void plx_emu_queue_add(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer);
+/* The next buffer to be used, which stays where it is until plx_emu_queue_use(); NULL: none. */
+const struct plx_emu_buffer *plx_emu_queue_next(struct plx_emu_queue *queue);
+/* List the parts of the next buffer in queue->part. Return: how many; 0 when it is unusable. */
+unsigned plx_emu_queue_parts(struct plx_emu_queue *queue);
+/* Let another buffer be the next, if the order is free and the seed wants it. */
+void plx_emu_queue_shuffle(struct plx_emu_queue *queue);
+/* Give the next buffer back. */
+void plx_emu_queue_use(struct plx_emu_queue *queue, uint32_t len);
+void plx_emu_queue_publish(struct plx_emu_queue *queue);
+/* The queue is empty: ask to be notified and sleep, unless more came meanwhile. */
+void plx_emu_queue_sleep(struct plx_emu_queue *queue);
+bool plx_emu_need_event(uint16_t event, uint16_t now, uint16_t before);
+/* Copy the readable parts out. Return: bytes copied, at most @room. */
+uint32_t plx_emu_gather(
+	const struct plx_emu_part *part, unsigned parts, uint8_t *to, uint32_t room);
+/* Copy into the writable parts, from their byte @skip on. Return: bytes copied. */
+uint32_t plx_emu_scatter(const struct plx_emu_part *part, unsigned parts, uint32_t skip,
+	const uint8_t *from, uint32_t len);
+
+/* peer.c: who is at the other end of the cable. */
+struct plx_emu_peer;
+
+struct plx_emu_peer_ops {
+	/* The driver sent a frame. */
+	void (*send)(struct plx_emu_peer *peer, unsigned pair, const uint8_t *frame, uint32_t len);
+	/* The next frame for the driver, or NULL. It stays valid until take(). */
+	const uint8_t *(*peek)(struct plx_emu_peer *peer, unsigned pair, uint32_t *len);
+	void (*take)(struct plx_emu_peer *peer, unsigned pair);
+	/* The device was reset. */
+	void (*reset)(struct plx_emu_peer *peer);
+	/* Nanoseconds until a frame comes by itself; UINT64_MAX: not before somebody sends one. */
+	uint64_t (*due)(struct plx_emu_peer *peer);
+	void (*close)(struct plx_emu_peer *peer);
+};
+
+struct plx_emu_peer {
+	const struct plx_emu_peer_ops *ops;
+	struct plx_emu *emu;
+};
+
+int plx_emu_peer_open(struct plx_emu *emu, const char *kind, struct plx_emu_peer **peer);
+int plx_emu_none_open(struct plx_emu *emu, struct plx_emu_peer **peer);
+int plx_emu_loopback_open(struct plx_emu *emu, struct plx_emu_peer **peer);
+int plx_emu_wire_open(struct plx_emu *emu, const char *name, struct plx_emu_peer **peer);
+int plx_emu_traffic_open(struct plx_emu *emu, bool generate, struct plx_emu_peer **peer);
+
+/* The network card's part of a device. */
+struct plx_emu_net {
+	uint16_t status; /* VIRTIO_NET_S_* */
+	bool pairs_set;  /* by a command, after which more than one pair may be in use */
+	struct plx_emu_net_state state;
+	uint8_t vlan[4096 / 8];
+};
+
+struct plx_emu {
+	struct plx_vfio_device vfio;
+	struct plx_emu_config config;
+	struct plx_mem *mem;
+
+	pthread_mutex_t lock;
+	unsigned callers; /* atomic: control calls that wait for the lock */
+	bool open;        /* towards the driver */
+	bool owned;       /* the maker destroys it */
+
+	/* thread.c */
+	bool running;
+	bool ending; /* atomic */
+	pthread_t thread;
+	unsigned asleep; /* atomic */
+	int doorbell;    /* eventfd that wakes the thread */
+
+	/* breach.c */
+	pthread_mutex_t breach_lock;
+	uint64_t breach_total;
+	struct plx_emu_breach breach[PLX_EMU_BREACHES];
+	unsigned breaches;
+
+	/* irq.c */
+	unsigned vectors;
+	int line;
+	int vector[PLX_EMU_QUEUES + 1];
+	uint8_t isr;
+	bool msix;
+
+	/* config_space.c */
+	uint8_t pci_cfg_cap; /* where the PCI_CFG capability lies */
+	uint8_t pci[PLX_EMU_CONFIG_SIZE];
+	uint8_t pci_writable[256]; /* bits that the driver may change */
+
+	/* common.c, status.c, features.c */
+	uint8_t status; /* atomic: kicks look at it */
+	bool reset_unread;
+	bool features_unread; /* FEATURES_OK was written and not read back */
+	bool refused;         /* the driver was told no */
+	uint8_t generation;
+	bool generation_due; /* the configuration changed since the driver last looked */
+	bool config_vector_unread;
+	uint16_t config_vector;
+	uint16_t queue_select;
+	uint32_t device_feature_select;
+	uint32_t driver_feature_select;
+	uint64_t accepted[2];
+
+	unsigned queues;
+	struct plx_emu_queue *queue;
+
+	struct plx_emu_dma dma;
+	struct plx_emu_net net;
+	struct plx_emu_backlog *injected; /* one for each pair */
+	struct plx_emu_peer *peer;
+	uint8_t *bounce; /* a frame on its way from the driver */
+
+	uint64_t random;
+	struct plx_emu_stats stats;
+	uint64_t kicks; /* atomic */
+};
+
+/* device.c */
+void plx_emu_lock(struct plx_emu *emu);
+void plx_emu_unlock(struct plx_emu *emu);
+/* Back to where a device is after power-on; the lock is held. */
+void plx_emu_reset(struct plx_emu *emu);
+void plx_emu_end(struct plx_emu *emu);
+/* Nothing is left to do: ask to be notified; the lock is held. */
+void plx_emu_sleep(struct plx_emu *emu);
+/* Do one bounded piece of work; the lock is held. Return: buffers used. */
+unsigned plx_emu_work(struct plx_emu *emu, unsigned budget);
+uint32_t plx_emu_draw(struct plx_emu *emu, uint32_t limit);
+
+/* A number below @limit, always 0 when the seed is. */
+static inline uint32_t plx_emu_random(struct plx_emu *emu, uint32_t limit)
+{
+	return emu->config.seed ? plx_emu_draw(emu, limit) : 0;
+}
+
+/* Tell whoever looks on. */
+static inline void plx_emu_event(struct plx_emu *emu, enum plx_emu_event_kind kind,
+	enum plx_emu_place place, int32_t index, uint64_t value, uint32_t len)
+{
+	const struct plx_emu_hooks *hooks = &emu->config.hooks;
+	struct plx_emu_event event = {
+		.kind = kind, .place = place, .index = index, .value = value, .len = len};
+
+	if (hooks->event)
+		hooks->event(hooks->arg, &event);
+}
+
+/* seam.c */
+extern const struct plx_vfio_ops plx_emu_seam_ops;
+
+/* address.c */
+int plx_emu_config_from_address(struct plx_emu_config *config, struct plx_address *address);
+
+/* thread.c */
+int plx_emu_thread_start(struct plx_emu *emu);
+void plx_emu_thread_stop(struct plx_emu *emu);
+void plx_emu_wake(struct plx_emu *emu);
+
+/* breach.c */
+void plx_emu_report(struct plx_emu *emu, const char *rule, const char *format, ...)
+	__attribute__((format(printf, 3, 4), cold));
+
+/* config_space.c */
+void plx_emu_pci_init(struct plx_emu *emu);
+void plx_emu_pci_reset(struct plx_emu *emu);
+void plx_emu_pci_read(struct plx_emu *emu, uint64_t offset, uint8_t *to, size_t len);
+void plx_emu_pci_write(struct plx_emu *emu, uint64_t offset, const uint8_t *from, size_t len);
+
+static inline bool plx_emu_bus_master(const struct plx_emu *emu)
+{
+	return emu->pci[PCI_COMMAND] & PCI_COMMAND_MASTER;
+}
+
+bool plx_emu_line_disabled(const struct plx_emu *emu);
+void plx_emu_pci_set_msix(struct plx_emu *emu, bool on);
+
+/* bar.c: the structures in the BARs. */
+uint64_t plx_emu_bar_read(struct plx_emu *emu, unsigned bar, uint64_t offset, unsigned len);
+void plx_emu_bar_write(
+	struct plx_emu *emu, unsigned bar, uint64_t offset, unsigned len, uint64_t value);
+/* Whether it is a write to the notification structure: handled without the lock. */
+bool plx_emu_bar_kick(
+	struct plx_emu *emu, unsigned bar, uint64_t offset, unsigned len, uint64_t value);
+
+#define PLX_EMU_BAR_SIZE          0x4000
+#define PLX_EMU_BAR_COMMON        0x0000
+#define PLX_EMU_BAR_ISR           0x1000
+#define PLX_EMU_BAR_DEVICE        0x2000
+#define PLX_EMU_BAR_NOTIFY        0x3000
+#define PLX_EMU_BAR_PART          0x1000 /* bytes that each of the structures has to itself */
+#define PLX_EMU_NOTIFY_MULT       4
+/* What queue_notif_config_data holds: nothing that could be guessed from the index. */
+#define PLX_EMU_NOTIF_DATA(queue) (0x5a00u ^ (7u * (unsigned)(queue) + 3u))
+#define PLX_EMU_MSIX_SIZE         0x2000
+#define PLX_EMU_MSIX_PENDING      0x1800
+
+/* common.c */
+uint64_t plx_emu_common_read(struct plx_emu *emu, uint64_t offset, unsigned len);
+void plx_emu_common_write(struct plx_emu *emu, uint64_t offset, unsigned len, uint64_t value);
+
+/* status.c */
+void plx_emu_status_write(struct plx_emu *emu, uint8_t value);
+uint8_t plx_emu_status_read(struct plx_emu *emu);
+/* The driver reads or writes another register: is it time for that? */
+void plx_emu_status_check(struct plx_emu *emu, bool write);
+void plx_emu_status_reset(struct plx_emu *emu);
+/* DEVICE_NEEDS_RESET; the lock is held. */
+void plx_emu_status_fatal(struct plx_emu *emu);
+bool plx_emu_live(const struct plx_emu *emu);
+
+/* features.c */
+static inline bool plx_emu_offers(const struct plx_emu *emu, unsigned bit)
+{
+	return emu->config.features[bit / 64] >> bit % 64 & 1;
+}
+
+static inline bool plx_emu_accepted(const struct plx_emu *emu, unsigned bit)
+{
+	return emu->accepted[bit / 64] >> bit % 64 & 1;
+}
+
+/* Whether the accepted set can be run; notes what is wrong with it. */
+bool plx_emu_features_valid(struct plx_emu *emu);
+
+/* irq.c */
+int plx_emu_set_irqs(
+	struct plx_emu *emu, unsigned index, unsigned start, unsigned count, const int32_t *fds);
+void plx_emu_irq_init(struct plx_emu *emu);
+void plx_emu_irq_fini(struct plx_emu *emu);
+void plx_emu_irq_queue(struct plx_emu *emu, uint16_t vector);
+void plx_emu_irq_config(struct plx_emu *emu);
+
+/* net.c, net_config.c, net_header.c, net_control.c */
+int plx_emu_net_init(struct plx_emu *emu);
+void plx_emu_net_fini(struct plx_emu *emu);
+void plx_emu_net_reset(struct plx_emu *emu);
+unsigned plx_emu_net_work(struct plx_emu *emu, unsigned budget);
+unsigned plx_emu_net_control_index(const struct plx_emu *emu);
+uint64_t plx_emu_net_config_read(struct plx_emu *emu, uint64_t offset, unsigned len);
+void plx_emu_net_config_write(struct plx_emu *emu, uint64_t offset, unsigned len);
+uint32_t plx_emu_net_header_size(const struct plx_emu *emu);
+bool plx_emu_net_header_valid(
+	struct plx_emu *emu, const uint8_t *header, const uint8_t *frame, uint32_t len);
+unsigned plx_emu_net_control(struct plx_emu *emu, struct plx_emu_queue *queue, unsigned budget);
+
+#endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "base/compiler.h"
+#include "base/error.h"
+#include "emu/emu_priv.h"
+
+#include "drivers/virtio/virtio_net_reg.h"
+
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Frames from the driver to the peer and from the peer to the driver (virtio 1.4, 5.1.6). */
+
+#define ETHERNET 14
+
+int plx_emu_net_init(struct plx_emu *emu)
+{
+	emu->bounce = malloc(PLX_EMU_HEADER + PLX_EMU_FRAME + 1);
+	emu->injected = calloc(emu->config.pairs, sizeof(*emu->injected));
+	if (!emu->bounce || !emu->injected)
+		return plx_fail(ENOMEM, "%s: out of memory", emu->vfio.name);
+	for (unsigned i = 0; i < emu->config.pairs; i++) {
+		int err = plx_emu_backlog_init(&emu->injected[i], emu->config.backlog);
+
+		if (err)
+			return err;
+	}
+	emu->net.status = VIRTIO_NET_S_LINK_UP;
+	plx_emu_net_reset(emu);
+	return 0;
+}
+
+void plx_emu_net_fini(struct plx_emu *emu)
+{
+	for (unsigned i = 0; emu->injected && i < emu->config.pairs; i++)
+		plx_emu_backlog_fini(&emu->injected[i]);
+	free(emu->injected);
+	free(emu->bounce);
+}
+
+void plx_emu_net_reset(struct plx_emu *emu)
+{
+	struct plx_emu_net *net = &emu->net;
+
+	*net = (struct plx_emu_net){.status = net->status, .state.pairs = 1};
+	memcpy(net->state.mac, emu->config.mac, sizeof(net->state.mac));
+	for (unsigned i = 0; i < emu->config.pairs; i++)
+		plx_emu_backlog_clear(&emu->injected[i]);
+	if (emu->peer && emu->peer->ops->reset)
+		emu->peer->ops->reset(emu->peer);
+}
+
+/* Without MQ and RSS the control queue follows the one pair (virtio 1.4, 5.1.2). */
+unsigned plx_emu_net_control_index(const struct plx_emu *emu)
+{
+	bool many =
+		plx_emu_accepted(emu, VIRTIO_NET_F_MQ) || plx_emu_accepted(emu, VIRTIO_NET_F_RSS);
+
+	return 2 * (many ? emu->config.pairs : 1);
+}
+
+static void check_pair(struct plx_emu *emu, unsigned pair)
+{
+	if (pair < emu->net.state.pairs)
+		return;
+	plx_emu_report(emu, emu->net.pairs_set ? "NET-MQ-4" : "NET-MQ-3",
+		"a frame was sent on pair %u while %u are in use", pair, emu->net.state.pairs);
+}
+
+static void send(struct plx_emu *emu, unsigned pair, struct plx_emu_queue *queue, unsigned parts)
+{
+	uint32_t header = plx_emu_net_header_size(emu);
+	uint32_t len =
+		parts ? plx_emu_gather(queue->part, parts, emu->bounce, header + PLX_EMU_FRAME + 1)
+		      : 0;
+	const uint8_t *frame = emu->bounce + header;
+
+	check_pair(emu, pair);
+	if (parts && len < header)
+		plx_emu_report(emu, "NET-TX-1", "a transmit buffer of %u bytes has no header of %u",
+			len, header);
+	if (len <= header || len - header > PLX_EMU_FRAME ||
+		!plx_emu_net_header_valid(emu, emu->bounce, frame, len - header)) {
+		emu->stats.tx_malformed++;
+		return;
+	}
+	emu->stats.tx_frames++;
+	emu->stats.tx_bytes += len - header;
+	emu->peer->ops->send(emu->peer, pair, frame, len - header);
+}
+
+static unsigned transmit(struct plx_emu *emu, unsigned pair, unsigned budget)
+{
+	struct plx_emu_queue *queue = &emu->queue[VIRTIO_NET_TXQ((size_t)pair)];
+	unsigned done = 0;
+
+	if (!plx_emu_queue_ready(queue))
+		return 0;
+	plx_emu_queue_notice(queue);
+	while (done < budget && !queue->held && plx_emu_queue_next(queue)) {
+		send(emu, pair, queue, plx_emu_queue_parts(queue));
+		plx_emu_queue_use(queue, 0);
+		done++;
+	}
+	if (done)
+		plx_emu_queue_publish(queue);
+	return done;
+}
+
+static const uint8_t *next_frame(struct plx_emu *emu, unsigned pair, uint32_t *len)
+{
+	const uint8_t *frame = plx_emu_backlog_peek(&emu->injected[pair], len);
+
+	return frame ? frame : emu->peer->ops->peek(emu->peer, pair, len);
+}
+
+static void drop_frame(struct plx_emu *emu, unsigned pair)
+{
+	if (emu->injected[pair].frames)
+		plx_emu_backlog_pop(&emu->injected[pair]);
+	else
+		emu->peer->ops->take(emu->peer, pair);
+}
+
+/*
+ * How many of the waiting buffers take @need bytes: one, unless they may be merged.
+ * Return: The number; 0 when more must be made available first; -1 when it can never be.
+ */
+static int buffers_for(const struct plx_emu *emu, const struct plx_emu_queue *queue, uint64_t need)
+{
+	bool merge = plx_emu_accepted(emu, VIRTIO_NET_F_MRG_RXBUF);
+	uint64_t room = 0;
+
+	for (uint32_t i = 0; i < queue->count; i++) {
+		room += queue->waiting[(queue->first + i) & queue->mask].writable;
+		if (room >= need)
+			return (int)i + 1;
+		if (!merge)
+			return -1;
+	}
+	return queue->count == queue->size ? -1 : 0;
+}
+
+static void make_header(
+	struct plx_emu *emu, unsigned pair, uint8_t *header, uint32_t size, int buffers)
+{
+	const struct plx_emu_hooks *hooks = &emu->config.hooks;
+	uint16_t num_buffers = htole16((uint16_t)buffers);
+
+	memset(header, 0, size);
+	memcpy(header + offsetof(struct virtio_net_hdr, num_buffers), &num_buffers,
+		sizeof(num_buffers));
+	if (hooks->rx_header)
+		hooks->rx_header(hooks->arg, pair, header, size);
+}
+
+/* Spread a header and a frame over buffers. Return: false when one of them cannot be written to. */
+static bool fill(struct plx_emu_queue *queue, int buffers, const uint8_t *header,
+	uint32_t header_size, const uint8_t *frame, uint32_t len)
+{
+	bool whole = true;
+	uint32_t done = 0;
+
+	for (int i = 0; i < buffers; i++) {
+		unsigned parts = plx_emu_queue_parts(queue);
+		uint32_t skip = i ? 0 : header_size, wrote;
+
+		if (!i)
+			(void)plx_emu_scatter(queue->part, parts, 0, header, header_size);
+		wrote = plx_emu_scatter(queue->part, parts, skip, frame + done, len - done);
+		whole &= parts > 0;
+		plx_emu_queue_use(queue, parts ? skip + wrote : 0);
+		done += wrote;
+	}
+	return whole && done == len;
+}
+
+/* Whether a receive buffer is as large as it has to be (virtio 1.4, 5.1.4.2 and 5.1.6.3.1). */
+static void check_size(struct plx_emu *emu, uint64_t size, uint32_t header)
+{
+	bool merge = plx_emu_accepted(emu, VIRTIO_NET_F_MRG_RXBUF);
+	bool mtu = plx_emu_accepted(emu, VIRTIO_NET_F_MTU);
+	uint32_t least = merge ? header : header + ETHERNET + (mtu ? emu->config.mtu : 1500);
+
+	if (unlikely(size < least))
+		plx_emu_report(emu,
+			merge ? "NET-RXBUF-3"
+			: mtu ? "NET-CFG-8"
+			      : "NET-RXBUF-2",
+			"a receive buffer has %u bytes and needs %u", (unsigned)size, least);
+}
+
+/* Give a frame to the driver. Return: buffers used; 0 when it must wait; -1 when it was dropped. */
+static int deliver(struct plx_emu *emu, unsigned pair, const uint8_t *frame, uint32_t len)
+{
+	struct plx_emu_queue *queue = &emu->queue[VIRTIO_NET_RXQ((size_t)pair)];
+	uint32_t size = plx_emu_net_header_size(emu);
+	uint8_t header[PLX_EMU_HEADER];
+	int buffers;
+
+	plx_emu_queue_shuffle(queue);
+	check_size(emu, plx_emu_queue_next(queue)->writable, size);
+	if (plx_emu_queue_next(queue)->writable < size) {
+		emu->stats.rx_bad_buffer++;
+		plx_emu_queue_use(queue, 0);
+		return 1;
+	}
+	buffers = buffers_for(emu, queue, (uint64_t)size + len);
+	if (buffers <= 0) {
+		emu->stats.rx_too_long += buffers < 0;
+		return buffers;
+	}
+	make_header(emu, pair, header, size, buffers);
+	if (fill(queue, buffers, header, size, frame, len)) {
+		emu->stats.rx_frames++;
+		emu->stats.rx_bytes += len;
+	} else {
+		emu->stats.rx_bad_buffer++;
+	}
+	drop_frame(emu, pair);
+	return buffers;
+}
+
+static unsigned receive(struct plx_emu *emu, unsigned pair, unsigned budget)
+{
+	struct plx_emu_queue *queue = &emu->queue[VIRTIO_NET_RXQ((size_t)pair)];
+	unsigned done = 0;
+
+	if (!plx_emu_queue_ready(queue))
+		return 0;
+	plx_emu_queue_notice(queue);
+	while (done < budget && queue->count && !queue->held && !queue->broken) {
+		uint32_t len = 0;
+		const uint8_t *frame = next_frame(emu, pair, &len);
+		int used = frame ? deliver(emu, pair, frame, len) : 0;
+
+		if (!used)
+			break;
+		if (used < 0)
+			drop_frame(emu, pair);
+		else
+			done += (unsigned)used;
+	}
+	if (done)
+		plx_emu_queue_publish(queue);
+	return done;
+}
+
+unsigned plx_emu_net_work(struct plx_emu *emu, unsigned budget)
+{
+	unsigned control = plx_emu_net_control_index(emu), done = 0;
+
+	for (unsigned pair = 0; pair < emu->config.pairs && 2 * pair < control; pair++) {
+		done += transmit(emu, pair, budget);
+		if (pair < emu->net.state.pairs)
+			done += receive(emu, pair, budget);
+	}
+	if (control < emu->queues && plx_emu_accepted(emu, VIRTIO_NET_F_CTRL_VQ))
+		done += plx_emu_net_control(emu, &emu->queue[control], budget);
+	return done;
+}
+
+int plx_emu_inject(struct plx_emu *emu, unsigned pair, const void *frame, size_t len)
+{
+	bool taken = false;
+
+	if (pair >= emu->config.pairs || !len || len > PLX_EMU_FRAME)
+		return plx_fail(EINVAL, "%s: a frame of %zu bytes cannot arrive on pair %u",
+			emu->vfio.name, len, pair);
+	plx_emu_lock(emu);
+	taken = plx_emu_backlog_push(&emu->injected[pair], frame, (uint32_t)len);
+	emu->stats.rx_no_buffer += !taken;
+	plx_emu_unlock(emu);
+	if (!taken)
+		return plx_fail(ENOBUFS, "%s: the frames of pair %u wait for receive buffers",
+			emu->vfio.name, pair);
+	plx_emu_wake(emu);
+	return 0;
+}
+
+void plx_emu_get_net_state(struct plx_emu *emu, struct plx_emu_net_state *state)
+{
+	plx_emu_lock(emu);
+	*state = emu->net.state;
+	plx_emu_unlock(emu);
+}

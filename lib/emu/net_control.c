@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "base/compiler.h"
+#include "emu/emu_priv.h"
+
+#include "drivers/virtio/virtio_net_reg.h"
+
+#include <endian.h>
+#include <string.h>
+
+/* The control queue (virtio 1.4, 5.1.6.5). */
+
+enum {
+	CLASS_RX = 0,
+	CLASS_MAC = 1,
+	CLASS_VLAN = 2,
+	CLASS_ANNOUNCE = 3,
+	MAC_TABLE_SET = 0,
+	MAC_ADDR_SET = 1,
+	VLAN_ADD = 0,
+	VLAN_DEL = 1,
+};
+
+#define COMMAND_MAX 8192 /* class, command and data */
+#define VLANS       4096
+
+static uint16_t get16(const uint8_t *from)
+{
+	uint16_t value;
+
+	memcpy(&value, from, sizeof(value));
+	return le16toh(value);
+}
+
+static uint32_t get32(const uint8_t *from)
+{
+	uint32_t value;
+
+	memcpy(&value, from, sizeof(value));
+	return le32toh(value);
+}
+
+/* Note a command for which nothing was negotiated. */
+static bool negotiated(struct plx_emu *emu, unsigned feature, const char *rule)
+{
+	if (plx_emu_accepted(emu, feature))
+		return true;
+	plx_emu_report(emu, rule, "a command was sent that needs bit %u", feature);
+	return false;
+}
+
+static bool rx_mode(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len)
+{
+	struct plx_emu_net_state *state = &emu->net.state;
+	bool *modes[] = {&state->promiscuous, &state->all_multicast, &state->all_unicast,
+		&state->no_multicast, &state->no_unicast, &state->no_broadcast};
+	bool extra = command >= 2;
+
+	if (command >= ARRAY_SIZE(modes) || len != 1 || data[0] > 1)
+		return false;
+	if (!negotiated(emu, extra ? VIRTIO_NET_F_CTRL_RX_EXTRA : VIRTIO_NET_F_CTRL_RX,
+		    extra ? "NET-RXMODE-2" : "NET-RXMODE-1"))
+		return false;
+	*modes[command] = data[0];
+	return true;
+}
+
+/* Two tables, each its count and its addresses. */
+static bool mac_tables(struct plx_emu *emu, const uint8_t *data, uint32_t len)
+{
+	uint32_t entries[2];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(entries); i++) {
+		if (len < 4)
+			goto malformed;
+		entries[i] = get32(data);
+		data += 4;
+		len -= 4;
+		if (entries[i] > len / 6)
+			goto malformed;
+		data += (size_t)6 * entries[i];
+		len -= 6 * entries[i];
+	}
+	if (len)
+		goto malformed;
+	emu->net.state.unicast = entries[0];
+	emu->net.state.multicast = entries[1];
+	return true;
+malformed:
+	plx_emu_report(emu, "NET-MAC-3", "the tables of MAC_TABLE_SET do not fill its data");
+	return false;
+}
+
+static bool mac(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len)
+{
+	if (command == MAC_TABLE_SET)
+		return negotiated(emu, VIRTIO_NET_F_CTRL_RX, "NET-MAC-1") &&
+		       mac_tables(emu, data, len);
+	if (command != MAC_ADDR_SET || len != 6 ||
+		!negotiated(emu, VIRTIO_NET_F_CTRL_MAC_ADDR, "NET-MAC-1"))
+		return false;
+	memcpy(emu->net.state.mac, data, 6);
+	return true;
+}
+
+static bool vlan(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len)
+{
+	uint16_t id = len == 2 ? get16(data) : VLANS;
+	uint8_t bit, *byte;
+	bool known;
+
+	if (id >= VLANS || command > VLAN_DEL || !plx_emu_accepted(emu, VIRTIO_NET_F_CTRL_VLAN))
+		return false;
+	bit = (uint8_t)(1u << id % 8);
+	byte = &emu->net.vlan[id / 8];
+	known = *byte & bit;
+	if (command == VLAN_ADD && !known)
+		emu->net.state.vlans++;
+	else if (command == VLAN_DEL && known)
+		emu->net.state.vlans--;
+	*byte = (uint8_t)(command == VLAN_ADD ? *byte | bit : *byte & ~bit);
+	return true;
+}
+
+static bool announce(struct plx_emu *emu, uint8_t command, uint32_t len)
+{
+	if (command || len || !plx_emu_accepted(emu, VIRTIO_NET_F_GUEST_ANNOUNCE))
+		return false;
+	emu->net.status &= (uint16_t)~VIRTIO_NET_S_ANNOUNCE;
+	emu->net.state.announce_acks++;
+	return true;
+}
+
+static bool pairs(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len)
+{
+	uint16_t count = len == 2 ? get16(data) : 0;
+
+	if (command != VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET || len != 2 ||
+		!plx_emu_accepted(emu, VIRTIO_NET_F_MQ))
+		return false;
+	if (!count || count > emu->config.pairs) {
+		plx_emu_report(emu, "NET-MQ-2", "%u queue pairs were asked for of %u", count,
+			emu->config.pairs);
+		return false;
+	}
+	for (unsigned i = 0; i < 2u * count; i++)
+		if (!emu->queue[i].enabled) {
+			plx_emu_report(emu, "NET-MQ-1",
+				"%u queue pairs were asked for and queue %u is not set up", count,
+				i);
+			return false;
+		}
+	emu->net.state.pairs = count;
+	emu->net.pairs_set = true;
+	return true;
+}
+
+static bool execute(struct plx_emu *emu, const uint8_t *command, uint32_t len)
+{
+	const uint8_t *data = command + 2;
+
+	if (len < 2)
+		return false;
+	len -= 2;
+	switch (command[0]) {
+	case CLASS_RX:
+		return rx_mode(emu, command[1], data, len);
+	case CLASS_MAC:
+		return mac(emu, command[1], data, len);
+	case CLASS_VLAN:
+		return vlan(emu, command[1], data, len);
+	case CLASS_ANNOUNCE:
+		return announce(emu, command[1], len);
+	case VIRTIO_NET_CTRL_MQ:
+		return pairs(emu, command[1], data, len);
+	default:
+		return false;
+	}
+}
+
+/* Carry out one command. Return: bytes written into the buffer. */
+static uint32_t answer(struct plx_emu *emu, struct plx_emu_queue *queue, unsigned parts)
+{
+	const struct plx_emu_hooks *hooks = &emu->config.hooks;
+	uint8_t command[COMMAND_MAX], ack = VIRTIO_NET_ERR;
+	uint32_t len = plx_emu_gather(queue->part, parts, command, sizeof(command));
+
+	emu->stats.commands++;
+	if (execute(emu, command, len))
+		ack = VIRTIO_NET_OK;
+	else
+		emu->stats.commands_failed++;
+	if (hooks->ack && len >= 2 && !hooks->ack(hooks->arg, command[0], command[1], &ack))
+		return 0;
+	return plx_emu_scatter(queue->part, parts, 0, &ack, sizeof(ack));
+}
+
+unsigned plx_emu_net_control(struct plx_emu *emu, struct plx_emu_queue *queue, unsigned budget)
+{
+	unsigned done = 0;
+
+	if (!plx_emu_queue_ready(queue))
+		return 0;
+	plx_emu_queue_notice(queue);
+	while (done < budget && !queue->held && plx_emu_queue_next(queue)) {
+		unsigned parts = plx_emu_queue_parts(queue);
+
+		plx_emu_queue_use(queue, parts ? answer(emu, queue, parts) : 0);
+		done++;
+	}
+	if (done)
+		plx_emu_queue_publish(queue);
+	return done;
+}

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "net_fixture.h"
+
+/* What the network driver does with frames and buffers, on a card that keeps to the standard. */
+
+namespace
+{
+
+/* How the card and the driver may agree; each case runs under all of them. */
+struct Variant {
+	const char *name;
+	const char *options; /* of the driver */
+	bool in_order;
+	bool event_idx;
+	uint16_t data_size;
+};
+
+class Net : public NetFixture, public ::testing::WithParamInterface<Variant>
+{
+      protected:
+	void SetUp() override
+	{
+		NetFixture::SetUp();
+		plx_emu_config_offer(&config, VIRTIO_F_IN_ORDER, GetParam().in_order);
+		plx_emu_config_offer(&config, VIRTIO_F_EVENT_IDX, GetParam().event_idx);
+		pool_config.data_size = GetParam().data_size;
+		start(GetParam().options);
+		if (HasFatalFailure())
+			return;
+	}
+};
+
+TEST_P(Net, SendsFramesOfEverySizeUnaltered)
+{
+	for (size_t size = 60; size <= 1514; size++) {
+		std::vector<size_t> pieces;
+		auto frame = make_frame(size, (unsigned)size);
+
+		for (size_t left = size; left;) {
+			pieces.push_back(std::min<size_t>(left, pool_config.data_size));
+			left -= pieces.back();
+		}
+		ASSERT_EQ(send(build(frame, pieces)), 1) << plx_error();
+		step();
+		ASSERT_EQ(sent(), frame);
+	}
+	EXPECT_EQ(counter("tx0.packets"), 1455u);
+}
+
+TEST_P(Net, ReceivesFramesOfEverySizeUnaltered)
+{
+	for (size_t size = 60; size <= 1514; size++) {
+		auto frame = make_frame(size, (unsigned)size);
+
+		ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), size), 0);
+		step();
+		auto frames = receive();
+		ASSERT_EQ(frames.size(), 1u) << size;
+		ASSERT_EQ(frames[0], frame);
+	}
+	EXPECT_EQ(counter("rx0.packets"), 1455u);
+}
+
+TEST_P(Net, ReceivesBurstsInOrderWithoutLoss)
+{
+	unsigned next = 0, seen = 0;
+
+	for (unsigned round = 0; round < 300; round++) {
+		for (unsigned i = 0; i < round % 40; i++, next++) {
+			auto frame = make_frame(60 + next % 1000, next);
+			ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), frame.size()), 0);
+		}
+		step();
+		for (auto &frame : receive(1 + round % 32)) {
+			ASSERT_EQ(frame, make_frame(60 + seen % 1000, seen));
+			seen++;
+		}
+		step();
+	}
+	for (auto &frame : receive()) {
+		ASSERT_EQ(frame, make_frame(60 + seen % 1000, seen));
+		seen++;
+	}
+	EXPECT_EQ(seen, next);
+}
+
+TEST_P(Net, SendsChainsAsOneFrame)
+{
+	auto frame = make_frame(200, 5);
+
+	ASSERT_EQ(send(build(frame, {14, 1, 85, 100})), 1);
+	step();
+	EXPECT_EQ(sent(), frame);
+}
+
+TEST_P(Net, SendsFramesThatHaveNoHeadroom)
+{
+	auto frame = make_frame(100, 9);
+
+	ASSERT_EQ(send(build(frame, {}, 0)), 1);
+	ASSERT_EQ(send(build(frame, {40, 60}, 11)), 1);
+	step();
+	EXPECT_EQ(sent(), frame);
+	EXPECT_EQ(sent(), frame);
+}
+
+TEST_P(Net, TakesNoMoreThanTheRingHolds)
+{
+	std::vector<struct plx_packet *> packets;
+	auto frame = make_frame(60, 1);
+	int taken;
+
+	plx_emu_hold(card, 1, true);
+	for (unsigned i = 0; i < 300; i++)
+		packets.push_back(build(frame));
+	taken = plx_eth_tx_burst(txq(), packets.data(), 300);
+	EXPECT_GT(taken, 0);
+	EXPECT_LE(taken, 256);
+	EXPECT_EQ(counter("tx0.full"), 1u);
+	for (size_t i = (size_t)taken; i < packets.size(); i++)
+		plx_packet_free(packets[i]);
+	plx_emu_hold(card, 1, false);
+	step();
+	for (int i = 0; i < taken; i++)
+		ASSERT_EQ(sent(), frame);
+	EXPECT_EQ(send(build(frame)), 1) << "there is room again";
+}
+
+TEST_P(Net, FramesThatCannotBeSentAreDroppedAndCounted)
+{
+	auto frame = make_frame(60, 1);
+	struct plx_packet *empty = build(frame), *hole = build(frame, {30, 15, 15});
+	struct plx_packet *lied = build(frame, {30, 30}), *unended = build(frame, {30, 30});
+
+	empty->data_len = 0;
+	hole->next->data_len = 0;
+	lied->segments = 3;
+	EXPECT_EQ(send(empty), 1);
+	EXPECT_EQ(send(hole), 1);
+	EXPECT_EQ(send(lied), 1);
+	/* One segment says it is the last and is not: only what it speaks of is its own. */
+	struct plx_packet *rest = unended->next;
+	unended->segments = 1;
+	unended->data_len = 0;
+	EXPECT_EQ(send(unended), 1);
+	plx_packet_free(rest);
+	EXPECT_EQ(send(build(make_frame(1515, 1),
+	                     GetParam().data_size < 1515
+	                             ? std::vector<size_t>{200, 200, 200, 200, 200, 200, 200, 115}
+	                             : std::vector<size_t>{1515})),
+	          1);
+	step();
+	EXPECT_TRUE(sent().empty());
+	EXPECT_EQ(counter("tx0.drop.bad_segments"), 4u);
+	EXPECT_EQ(counter("tx0.drop.bad_length"), 1u);
+	EXPECT_EQ(counter("tx0.packets"), 0u);
+	plx_eth_stop(eth);
+	expect_all_back();
+}
+
+TEST_P(Net, TaggedFramesMayBeFourBytesLonger)
+{
+	if (GetParam().data_size < 1518)
+		return;
+	auto frame = make_frame(1518, 3);
+
+	frame[12] = 0x81;
+	frame[13] = 0x00;
+	EXPECT_EQ(send(build(frame)), 1);
+	step();
+	EXPECT_EQ(sent(), frame);
+}
+
+TEST_P(Net, StopGivesEveryBufferBackOnce)
+{
+	for (unsigned round = 0; round < 20; round++) {
+		auto frame = make_frame(60, round);
+
+		plx_emu_hold(card, 1, true);
+		for (unsigned i = 0; i < 100; i++)
+			ASSERT_EQ(send(build(frame)), 1);
+		for (unsigned i = 0; i < 10 * round; i++)
+			plx_emu_inject(card, 0, frame.data(), frame.size());
+		step();
+		ASSERT_EQ(plx_eth_stop(eth), 0) << plx_error();
+		expect_all_back();
+		struct plx_packet *none;
+		EXPECT_EQ(plx_eth_rx_burst(rxq(), &none, 1), -ESHUTDOWN);
+		EXPECT_EQ(plx_eth_tx_burst(txq(), &none, 1), -ESHUTDOWN);
+		plx_emu_hold(card, 1, false);
+		ASSERT_EQ(plx_eth_start(eth), 0) << plx_error();
+		step();
+	}
+}
+
+TEST_P(Net, TrafficGoesOnAfterARestart)
+{
+	for (unsigned round = 0; round < 5; round++) {
+		auto frame = make_frame(300, round);
+
+		ASSERT_EQ(send(build(frame, {100, 200})), 1);
+		plx_emu_inject(card, 0, frame.data(), frame.size());
+		step();
+		ASSERT_EQ(sent(), frame);
+		ASSERT_EQ(receive(), std::vector<std::vector<uint8_t>>{frame});
+		ASSERT_EQ(plx_eth_stop(eth), 0);
+		ASSERT_EQ(plx_eth_start(eth), 0) << plx_error();
+	}
+}
+
+TEST_P(Net, EmptyPoolCostsFramesAndNothingElse)
+{
+	std::vector<struct plx_packet *> held(pool_config.count);
+	struct plx_pool_cache *cache;
+	auto frame = make_frame(60, 1);
+	unsigned taken = 0;
+
+	ASSERT_EQ(plx_pool_cache_create(pool, &cache), 0);
+	while (plx_pool_get(cache, &held[taken], 1))
+		taken++;
+	for (unsigned i = 0; i < 3000; i++) {
+		(void)plx_emu_inject(card, 0, frame.data(), frame.size());
+		step();
+		for (auto &got : receive())
+			ASSERT_EQ(got, frame);
+	}
+	for (unsigned i = 0; i < taken; i++)
+		plx_pool_put(cache, &held[i], 1);
+	plx_pool_cache_destroy(cache);
+	for (unsigned i = 0; i < 100; i++) {
+		(void)receive();
+		step();
+	}
+	ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), frame.size()), 0);
+	step();
+	EXPECT_EQ(receive().size(), 1u);
+	plx_eth_stop(eth);
+	expect_all_back();
+}
+
+const Variant variants[] = {
+	{"plain", "", false, false, 2048},
+	{"event_idx", "", false, true, 2048},
+	{"merged", ",mrg_rxbuf=on", false, true, 2048},
+	{"merged_small", "", false, true, 256},
+	{"rings_64", "", true, false, 2048},
+};
+
+INSTANTIATE_TEST_SUITE_P(Split, Net, ::testing::ValuesIn(variants),
+	[](const auto &info) { return std::string(info.param.name); });
+
+/* --- configuration --- */
+
+class NetConfig : public NetFixture
+{
+};
+
+TEST_F(NetConfig, MergingIsDeclinedWhenAFrameFitsOneBuffer)
+{
+	struct plx_eth_info info;
+
+	start();
+	plx_eth_get_info(eth, &info);
+	EXPECT_STREQ(info.rx_path, "split, one buffer");
+}
+
+TEST_F(NetConfig, MergingIsUsedWhenAFrameDoesNotFit)
+{
+	struct plx_eth_info info;
+
+	pool_config.data_size = 1024;
+	start();
+	plx_eth_get_info(eth, &info);
+	EXPECT_STREQ(info.rx_path, "split, mergeable");
+}
+
+TEST_F(NetConfig, BuffersTooSmallWithoutMergingAreRefusedWithTheSize)
+{
+	pool_config.data_size = 1024;
+	plx_emu_config_offer(&config, VIRTIO_NET_F_MRG_RXBUF, false);
+	ASSERT_EQ(try_open(), 0);
+	EXPECT_EQ(try_configure(), -EINVAL);
+	EXPECT_NE(std::string(plx_error()).find("data_size 1530"), std::string::npos) << plx_error();
+}
+
+TEST_F(NetConfig, RingThatIsNotOfferedIsRefused)
+{
+	ASSERT_EQ(try_open(), 0);
+	for (uint16_t ring : {512, 100}) {
+		eth_config.rx_ring = ring;
+		EXPECT_EQ(try_configure(), -EINVAL);
+		EXPECT_NE(std::string(plx_error()).find("256"), std::string::npos) << plx_error();
+	}
+}
+
+TEST_F(NetConfig, PoolTooSmallForTheRingIsRefusedAndNothingIsLost)
+{
+	pool_config.count = 100;
+	ASSERT_EQ(try_open(), 0);
+	ASSERT_EQ(try_configure(), 0);
+	EXPECT_EQ(plx_eth_start(eth), -ENOBUFS);
+	expect_all_back();
+	eth_config.rx_ring = 64;
+	ASSERT_EQ(try_configure(), 0);
+	EXPECT_EQ(plx_eth_start(eth), 0) << plx_error();
+}
+
+TEST_F(NetConfig, PoolOfAnotherContextIsRefused)
+{
+	struct plx_context_config ctx_config = PLX_CONTEXT_CONFIG_INIT;
+	struct plx_context *other;
+	struct plx_pool *stranger;
+
+	ctx_config.page_size = 4096;
+	ASSERT_EQ(plx_context_create(&ctx_config, &other), 0);
+	ASSERT_EQ(plx_pool_create(other, nullptr, &stranger), 0);
+	ASSERT_EQ(try_open(), 0);
+	eth_config.pool = stranger;
+	EXPECT_EQ(plx_eth_configure(eth, &eth_config), -EINVAL);
+	EXPECT_EQ(plx_pool_destroy(stranger), 0);
+	EXPECT_EQ(plx_context_destroy(other), 0);
+}
+
+TEST_F(NetConfig, CallsOutOfOrderAreRefused)
+{
+	ASSERT_EQ(try_open(), 0);
+	EXPECT_EQ(plx_eth_start(eth), -EINVAL);
+	EXPECT_EQ(plx_eth_stop(eth), 0) << "stopping what is stopped is no error";
+	ASSERT_EQ(try_configure(), 0);
+	ASSERT_EQ(plx_eth_start(eth), 0);
+	EXPECT_EQ(plx_eth_start(eth), -EBUSY);
+	EXPECT_EQ(try_configure(), -EBUSY);
+	EXPECT_EQ(plx_eth_rxq(eth, 1), nullptr);
+	EXPECT_EQ(plx_context_destroy(ctx), -EBUSY);
+}
+
+TEST_F(NetConfig, DeviceWithoutAccessPlatformIsRefusedWithTheRemedy)
+{
+	plx_emu_config_offer(&config, VIRTIO_F_ACCESS_PLATFORM, false);
+	ASSERT_EQ(try_open(), 0);
+	EXPECT_EQ(try_configure(), -ENOTSUP);
+	EXPECT_NE(std::string(plx_error()).find("iommu_platform=on"), std::string::npos) << plx_error();
+}
+
+TEST_F(NetConfig, UserMayOverrideAccessPlatform)
+{
+	plx_emu_config_offer(&config, VIRTIO_F_ACCESS_PLATFORM, false);
+	breaches_allowed = true; /* the card says RFEAT-5, and it is right */
+	ASSERT_EQ(try_open(",platform=ignore"), 0);
+	EXPECT_EQ(try_configure(), 0) << plx_error();
+	EXPECT_EQ(plx_eth_start(eth), 0) << plx_error();
+}
+
+TEST_F(NetConfig, UnknownOptionIsRefusedByName)
+{
+	EXPECT_EQ(try_open(",mrg_rxbuff=on"), -EINVAL);
+	EXPECT_NE(std::string(plx_error()).find("mrg_rxbuff"), std::string::npos) << plx_error();
+}
+
+TEST_F(NetConfig, LinkAndAddressComeFromTheDevice)
+{
+	struct plx_eth_info info;
+
+	config.mtu = 1400;
+	start();
+	plx_eth_get_info(eth, &info);
+	EXPECT_EQ(std::memcmp(info.mac, config.mac, 6), 0);
+	EXPECT_EQ(info.mtu, 1400);
+	EXPECT_TRUE(info.link_up);
+	plx_emu_set_link(card, false);
+	plx_eth_get_info(eth, &info);
+	EXPECT_FALSE(info.link_up);
+}
+
+TEST_F(NetConfig, EveryOptionalFeatureCanBeMissing)
+{
+	for (unsigned bit = 0; bit < 128; bit++) {
+		struct plx_emu_config whole = config;
+
+		if (bit == VIRTIO_F_VERSION_1 || bit == VIRTIO_F_ACCESS_PLATFORM)
+			continue;
+		plx_emu_config_offer(&config, bit, false);
+		start();
+		plx_eth_close(eth);
+		eth = nullptr;
+		plx_emu_destroy(card);
+		card = nullptr;
+		config = whole;
+	}
+}
+
+} // namespace
