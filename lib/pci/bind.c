@@ -309,6 +309,8 @@ int plx_pci_bind_in(const struct plx_pci_root *root, const struct plx_pci_addres
 
 	if (!is_driver_name(driver))
 		return plx_fail(EINVAL, "\"%s\" is not the name of a driver", driver ? driver : "");
+	if (flags & ~PLX_PCI_BIND_FORCE)
+		return plx_fail(EINVAL, "binding knows no flags 0x%x", flags);
 	err = move_begin(&move, root, address);
 	if (err || !strcmp(move.function.driver, driver))
 		return err;

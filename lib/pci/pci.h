@@ -16,7 +16,10 @@ struct plx_pci_root {
 	const char *sysfs;  /* "/sys" */
 	const char *procfs; /* "/proc" */
 	const char *state;  /* "/run/pollux" */
-	/* Write an attribute of sysfs; NULL does. Tests let it do what the kernel would. Return: 0, -errno. */
+	/*
+	 * Writes an attribute of sysfs; NULL for a plain write. A test's does what the kernel
+	 * would. Return: 0 or -errno.
+	 */
 	int (*store)(const char *path, const char *value);
 };
 
@@ -24,22 +27,23 @@ extern const struct plx_pci_root plx_pci_root;
 
 int plx_pci_scan_in(const struct plx_pci_root *root, plx_pci_visit_fn *visit, void *arg);
 int plx_pci_lookup_in(const struct plx_pci_root *root, const struct plx_pci_address *address,
-                      struct plx_pci_function *function);
+	struct plx_pci_function *function);
 int plx_pci_bind_in(const struct plx_pci_root *root, const struct plx_pci_address *address,
-                    const char *driver, unsigned flags);
+	const char *driver, unsigned flags);
 int plx_pci_unbind_in(const struct plx_pci_root *root, const struct plx_pci_address *address);
 
 /*
  * plx_pci_ready_for_vfio() - See that a function can be opened through VFIO, before trying.
  *
- * Says what is wrong in the order in which a person would mend it: no vfio-pci module, no IOMMU, the
- * function bound to another driver (named, with its interfaces), the group held back by a sibling
- * (named, with its driver).
+ * Says what is wrong in the order in which a person would mend it: no vfio-pci module, no IOMMU,
+ * the function bound to another driver (named, with its interfaces), the group held back by a
+ * sibling (named, with its driver).
  *
  * Return: 0; -ENOENT no module; -EOPNOTSUPP no IOMMU group; -EBUSY bound elsewhere or not at all;
  * -EPERM group not viable.
  */
-int plx_pci_ready_for_vfio(const struct plx_pci_root *root, const struct plx_pci_function *function);
+int plx_pci_ready_for_vfio(
+	const struct plx_pci_root *root, const struct plx_pci_function *function);
 
 /* Configuration space through the seam; little-endian, natural width. All ones when it is gone. */
 uint8_t plx_pci_config_read8(struct plx_vfio_device *device, uint32_t offset);
@@ -61,7 +65,7 @@ struct plx_pci_capability_walk {
 	uint8_t next;
 };
 int plx_pci_capability_next(struct plx_vfio_device *device, struct plx_pci_capability_walk *walk,
-                            uint8_t *id, uint8_t *offset);
+	uint8_t *id, uint8_t *offset);
 
 /* Let the function reach memory, or not (command register, bit 2). Return: 0 or -errno. */
 int plx_pci_set_bus_master(struct plx_vfio_device *device, bool on);

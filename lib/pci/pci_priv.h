@@ -17,7 +17,7 @@ int plx_pci_function_path(char path[PATH_MAX], const struct plx_pci_root *root,
 	const struct plx_pci_address *address);
 /* A short file without its last newline; cut when it is too long. */
 int plx_pci_read_text(const char *path, char *text, size_t len);
-/* The last part of where a symbolic link points. */
+/* The last part of where a symbolic link points, cut when it is too long. */
 int plx_pci_read_link(const char *path, char *name, size_t len);
 /* The driver of the device whose directory in sysfs is @path, or "". */
 void plx_pci_read_driver(const char *path, char driver[PLX_PCI_NAME_LEN]);

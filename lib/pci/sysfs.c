@@ -61,13 +61,17 @@ int plx_pci_read_link(const char *path, char *name, size_t len)
 {
 	char target[PATH_MAX];
 	ssize_t got = readlink(path, target, sizeof(target) - 1);
-	const char *slash;
+	const char *last;
+	size_t kept;
 
 	if (got < 0)
 		return -errno;
 	target[got] = '\0';
-	slash = strrchr(target, '/');
-	(void)snprintf(name, len, "%s", slash ? slash + 1 : target);
+	last = strrchr(target, '/');
+	last = last ? last + 1 : target;
+	kept = strnlen(last, len - 1);
+	memcpy(name, last, kept);
+	name[kept] = '\0';
 	return 0;
 }
 

@@ -21,23 +21,30 @@ struct plx_vfio_group_target {
 };
 
 /* Opens nothing yet. Return: 0; -ENOMEM. */
-int plx_vfio_container_create(struct plx_mem *mem, const struct plx_log *log,
-                              struct plx_vfio_container **container);
+int plx_vfio_container_create(
+	struct plx_mem *mem, const struct plx_log *log, struct plx_vfio_container **container);
 /* Every device must be closed. */
 void plx_vfio_container_destroy(struct plx_vfio_container *container);
 
 /*
  * plx_vfio_group_open() - Open a device of a group.
  *
- * The function is bound to vfio-pci. Enables bus mastering last, so that nothing is reachable before
- * the IOMMU is set up.
+ * The function is bound to vfio-pci. Enables bus mastering last, so that nothing is reachable
+ * before the IOMMU is set up. Any thread may call; so may plx_vfio_close() be called for devices of
+ * one container from several threads.
  *
- * Return: 0; -ENOENT without /dev/vfio or the group's node; -EACCES; -EBUSY when another process has
- * it; -EPERM when the group is not viable; -ENOTSUP when VFIO speaks another version or has no type 1
- * IOMMU; -ENOMEM when RLIMIT_MEMLOCK is too small; -errno. plx_error() has the remedy.
+ * Closing turns bus mastering off, gives the descriptor back, upon which the kernel resets the
+ * function where it can, and with the last device of the container unmaps all memory, in this
+ * order. Every window of the device is closed before.
+ *
+ * Return: 0; -ENOENT without /dev/vfio or the group's node; -EACCES; -EBUSY when another process or
+ * container has it, or this one already; -EPERM when the group is not viable or interrupts are not
+ * remapped; -ENOTSUP when VFIO speaks another version or has no type 1 IOMMU; -ERANGE or -EINVAL
+ * when its IOMMU does not reach the memory; -ENODEV when VFIO does not have it or it was removed;
+ * -EAGAIN while the kernel resets it; -ENOMEM when RLIMIT_MEMLOCK is too small; -errno. plx_error()
+ * has the remedy.
  */
 int plx_vfio_group_open(struct plx_vfio_container *container,
-                        const struct plx_vfio_group_target *target,
-                        struct plx_vfio_device **device);
+	const struct plx_vfio_group_target *target, struct plx_vfio_device **device);
 
 #endif

@@ -13,10 +13,10 @@
 /*
  * The device seam: a PCI function as VFIO presents it, whoever provides it.
  *
- * Regions and interrupts go by the numbers of <linux/vfio.h> (VFIO_PCI_BAR0_REGION_INDEX and so on).
- * The backends are one file each: group.c. What those share that get a descriptor from the kernel is
- * in device.c. Calls for one device come from one thread at a time, but for plx_mmio access to a
- * mapped region, which any thread may make.
+ * Regions and interrupts go by the numbers of <linux/vfio.h> (VFIO_PCI_BAR0_REGION_INDEX and so
+ * on). The backends are one file each: group.c. What those share that get a descriptor from the
+ * kernel is in device.c. Calls for one device come from one thread at a time, but for plx_mmio
+ * access to a mapped region, which any thread may make.
  */
 struct plx_vfio_device;
 
@@ -29,9 +29,9 @@ struct plx_vfio_area {
 #define PLX_VFIO_AREAS 8
 
 struct plx_vfio_region {
-	uint64_t size;   /* 0: there is none */
-	uint32_t flags;  /* VFIO_REGION_INFO_FLAG_READ, _WRITE, _MMAP */
-	unsigned areas;  /* mappable parts, when VFIO_REGION_INFO_FLAG_MMAP is set */
+	uint64_t size;  /* 0: there is none */
+	uint32_t flags; /* VFIO_REGION_INFO_FLAG_READ, _WRITE, _MMAP */
+	unsigned areas; /* mappable parts, when VFIO_REGION_INFO_FLAG_MMAP is set */
 	struct plx_vfio_area area[PLX_VFIO_AREAS];
 	uint64_t cookie; /* the backend's own */
 };
@@ -40,23 +40,24 @@ struct plx_vfio_ops {
 	const char *name; /* of the backend: "group", "iommufd", ... */
 
 	/*
-	 * Read or write one register of 1, 2, 4 or 8 bytes (or a run of bytes of configuration space)
-	 * in one access. Return: 0; -EIO or -ENODEV when the device did not answer.
+	 * Read or write one register of 1, 2, 4 or 8 bytes (or a run of bytes of configuration
+	 * space) in one access. Return: 0; -EIO or -ENODEV when the device did not answer; -EINVAL
+	 * beyond the region.
 	 */
 	int (*read)(struct plx_vfio_device *device, unsigned region, uint64_t offset, void *value,
-	            size_t len);
-	int (*write)(struct plx_vfio_device *device, unsigned region, uint64_t offset, const void *value,
-	             size_t len);
+		size_t len);
+	int (*write)(struct plx_vfio_device *device, unsigned region, uint64_t offset,
+		const void *value, size_t len);
 	/* Map a part of an area; @offset and @len are page-aligned. Return: 0 or -errno. */
 	int (*map)(struct plx_vfio_device *device, unsigned region, uint64_t offset, size_t len,
-	           void **address);
+		void **address);
 	void (*unmap)(struct plx_vfio_device *device, void *address, size_t len);
 	/*
 	 * Point interrupts [start, start + count) of an index at eventfds, -1 for none; a NULL @fds
 	 * with count 0 turns the whole index off. Return: 0 or -errno.
 	 */
-	int (*set_irqs)(struct plx_vfio_device *device, unsigned index, unsigned start, unsigned count,
-	                const int32_t *fds);
+	int (*set_irqs)(struct plx_vfio_device *device, unsigned index, unsigned start,
+		unsigned count, const int32_t *fds);
 	/* Reset the function. Return: 0; -ENOTSUP when it cannot be; -errno. */
 	int (*reset)(struct plx_vfio_device *device);
 	/* Give the device back. After this it reaches no memory. */
@@ -78,10 +79,10 @@ struct plx_vfio_device {
 struct plx_mmio {
 	struct plx_vfio_device *device;
 	unsigned region;
-	uint64_t offset;   /* of the window in the region */
+	uint64_t offset; /* of the window in the region */
 	uint64_t size;
-	uint8_t *address;  /* the window's first byte, or NULL when it is not mapped */
-	void *map;         /* what was mapped, for plx_mmio_close() */
+	uint8_t *address; /* the window's first byte, or NULL when it is not mapped */
+	void *map;        /* what was mapped, for plx_mmio_close() */
 	size_t map_len;
 };
 
@@ -91,16 +92,17 @@ struct plx_mmio {
  * Return: 0; -EINVAL when the region is too short; -errno of the mapping.
  */
 int plx_mmio_open(struct plx_mmio *mmio, struct plx_vfio_device *device, unsigned region,
-                  uint64_t offset, uint64_t size);
+	uint64_t offset, uint64_t size);
 /* Before its device is closed. A window of zeros is allowed. */
 void plx_mmio_close(struct plx_mmio *mmio);
 
 /*
  * One register, in one access of its natural width, little-endian on the bus and in the CPU's order
- * here. The offset is within the window and aligned; a device that does not answer reads as all ones.
+ * here. The offset is within the window and aligned; a device that does not answer reads as all
+ * ones.
  *
- * Ordered against memory: what was written there before is visible to the device before the register
- * is written, and what is read there afterwards is not older than the register's value.
+ * Ordered against memory: what was written there before is visible to the device before the
+ * register is written, and what is read there afterwards is not older than the register's value.
  */
 uint8_t plx_mmio_read8(const struct plx_mmio *mmio, uint64_t offset);
 uint16_t plx_mmio_read16(const struct plx_mmio *mmio, uint64_t offset);

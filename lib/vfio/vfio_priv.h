@@ -30,8 +30,7 @@ extern const struct plx_vfio_sys plx_vfio_kernel;
 /* Opens a node of /dev/vfio for @name. Return: its descriptor, or -errno with the remedy. */
 int plx_vfio_open_node(const struct plx_vfio_sys *sys, const char *name, const char *path);
 
-/* An answer of VFIO's that may carry a chain of capabilities. Longer chains than fit do not exist.
- */
+/* Room for an answer of VFIO's and its chain of capabilities: hundreds of ranges or areas. */
 #define PLX_VFIO_ANSWER 4096
 
 /*

@@ -105,6 +105,12 @@ TEST_F(PciBind, NamesThatNoDriverHasAreRefused)
 	EXPECT_TRUE(machine.stores.empty());
 }
 
+TEST_F(PciBind, UnknownFlagsAreRefused)
+{
+	EXPECT_EQ(bind("vfio-pci", PLX_PCI_BIND_FORCE | 0x80), -EINVAL);
+	EXPECT_TRUE(machine.stores.empty());
+}
+
 TEST_F(PciBind, UnknownFunctionIsNoDevice)
 {
 	EXPECT_EQ(bind("vfio-pci", 0, "0000:00:09.0"), -ENODEV);
@@ -175,7 +181,7 @@ TEST_F(PciBind, InterfaceOfTheDefaultIpv6RouteIsNotTakenAway)
 	EXPECT_EQ(bind(), -EBUSY);
 	EXPECT_TRUE(error_says("default route")) << plx_error();
 	/* The kernel keeps a default route that only refuses. */
-	route("00", "00200200");
+	route("00", "00200201");
 	EXPECT_EQ(bind(), 0) << plx_error();
 	EXPECT_EQ(unbind(), 0);
 	route("40", "00000003");

@@ -28,21 +28,21 @@ struct plx_pci_address {
 /** Bytes of "0000:00:00.0" with a domain of up to eight digits and the closing zero. */
 #define PLX_PCI_ADDRESS_LEN 18
 /** Bytes of a driver's or an interface's name that are kept, with the closing zero. */
-#define PLX_PCI_NAME_LEN 64
+#define PLX_PCI_NAME_LEN    64
 
 /** One PCI function. */
 struct plx_pci_function {
 	struct plx_pci_address address; /**< where it is */
-	uint16_t vendor;           /**< vendor ID */
-	uint16_t device;           /**< device ID */
-	uint16_t subsystem_vendor; /**< subsystem vendor ID */
-	uint16_t subsystem_device; /**< subsystem device ID */
-	uint32_t class_code;       /**< base class, sub-class, interface: 0x020000 is Ethernet */
-	uint8_t revision;          /**< revision ID */
-	int numa_node;                      /**< -1 when the machine has none */
-	int iommu_group;                    /**< -1 when it is behind no IOMMU */
-	char driver[PLX_PCI_NAME_LEN];      /**< the kernel driver that has it, or "" */
-	char interfaces[PLX_PCI_NAME_LEN];  /**< its network interfaces, separated by spaces, or "" */
+	uint16_t vendor;                /**< vendor ID */
+	uint16_t device;                /**< device ID */
+	uint16_t subsystem_vendor;      /**< subsystem vendor ID */
+	uint16_t subsystem_device;      /**< subsystem device ID */
+	uint32_t class_code; /**< base class, sub-class, interface: 0x020000 is Ethernet */
+	uint8_t revision;    /**< revision ID */
+	int numa_node;       /**< -1 when the machine has none */
+	int iommu_group;     /**< -1 when it is behind no IOMMU */
+	char driver[PLX_PCI_NAME_LEN];     /**< the kernel driver that has it, or "" */
+	char interfaces[PLX_PCI_NAME_LEN]; /**< its network interfaces, with spaces between */
 };
 
 /**
@@ -61,8 +61,8 @@ PLX_API int plx_pci_address_parse(const char *text, struct plx_pci_address *addr
  *
  * Return: @text.
  */
-PLX_API char *plx_pci_address_format(const struct plx_pci_address *address,
-                                     char text[PLX_PCI_ADDRESS_LEN]);
+PLX_API char *plx_pci_address_format(
+	const struct plx_pci_address *address, char text[PLX_PCI_ADDRESS_LEN]);
 
 /**
  * typedef plx_pci_visit_fn - Is shown one function.
@@ -89,7 +89,8 @@ PLX_API int plx_pci_scan(plx_pci_visit_fn *visit, void *arg);
  *
  * Return: 0; -ENODEV when there is none at that address; -errno when sysfs cannot be read.
  */
-PLX_API int plx_pci_lookup(const struct plx_pci_address *address, struct plx_pci_function *function);
+PLX_API int plx_pci_lookup(
+	const struct plx_pci_address *address, struct plx_pci_function *function);
 
 /**
  * plx_pci_is_virtio() - Tell whether a function is a virtio device (virtio 1.4, 4.1.2).
@@ -124,10 +125,10 @@ PLX_API unsigned plx_pci_virtio_id(const struct plx_pci_function *function);
  *
  * Return: 0, also when @driver has it already; -ENODEV when there is no such function; -ENOENT when
  * the driver is not loaded; -EBUSY when its network interface carries an address or the default
- * route, or has another interface (a bridge, bond or VLAN) on top of it, and the call is not forced,
- * or when a process has the function open through VFIO; -EACCES without the right to write to sysfs;
- * -EINVAL for a name that no driver has; other -errno. Interfaces in other network namespaces are
- * not seen.
+ * route, or has another interface (a bridge, bond or VLAN) on top of it, and the call is not
+ * forced, or when a process has the function open through VFIO; -EACCES without the right to write
+ * to sysfs; -EINVAL for a name that no driver can have or an unknown flag; other -errno. Interfaces
+ * in other network namespaces are not seen.
  */
 PLX_API int plx_pci_bind(const struct plx_pci_address *address, const char *driver, unsigned flags);
 
@@ -138,8 +139,8 @@ PLX_API int plx_pci_bind(const struct plx_pci_address *address, const char *driv
  * Without a note of a former driver the kernel chooses as at boot; a function that had none is left
  * without. Blocks while the kernel probes.
  *
- * Return: 0; -EINVAL when it was not bound by plx_pci_bind() or its like (driver_override is not set);
- * -ENODEV; -EBUSY when a process has the function open; -EACCES; other -errno.
+ * Return: 0; -EINVAL when it was not bound by plx_pci_bind() or its like (driver_override is not
+ * set); -ENODEV; -EBUSY when a process has the function open; -EACCES; other -errno.
  */
 PLX_API int plx_pci_unbind(const struct plx_pci_address *address);
 
