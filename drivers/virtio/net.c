@@ -52,36 +52,41 @@ static int check_needed(struct net *net)
 		                plx_virtio_offers(virtio, VIRTIO_F_VERSION_1) ? "declined" : "not offered");
 	if (virtio->dma_translated && net->check_platform &&
 	    !plx_virtio_offers(virtio, VIRTIO_F_ACCESS_PLATFORM))
-		return plx_fail(ENOTSUP, "%s: the device does not offer F_ACCESS_PLATFORM, so it would bypass "
-		                         "the IOMMU and reach the wrong memory: in QEMU add iommu_platform=on "
-		                         "to the device, or say platform=ignore if it is hardware that "
-		                         "honours the IOMMU anyway",
-		                virtio->name);
+		return plx_fail(ENOTSUP,
+			"%s: the device does not offer F_ACCESS_PLATFORM, so it would bypass the IOMMU and reach the wrong memory: %s, or say platform=ignore if it is hardware that honours the IOMMU anyway",
+			virtio->name,
+			virtio->transport->legacy ? "leave out legacy=on"
+						  : "in QEMU add iommu_platform=on to the device");
 	return 0;
 }
 
 static int check_ring(struct net *net, const char *which, uint16_t wanted, uint16_t max)
 {
-	if (wanted <= max && !(wanted & (wanted - 1)))
+	bool packed = plx_virtio_has(net->virtio, VIRTIO_F_RING_PACKED);
+
+	if (wanted <= max && (packed || !(wanted & (wanted - 1))))
 		return 0;
-	return plx_fail(EINVAL, "%s: a %s ring of %u entries is not offered: give a power of two up to %u",
-	                net->virtio->name, which, wanted, max);
+	return plx_fail(EINVAL, "%s: a %s ring of %u entries is not offered: give %s up to %u",
+		net->virtio->name, which, wanted, packed ? "a number" : "a power of two", max);
 }
 
 static int check_config(struct net *net, const struct plx_eth_config *config)
 {
-	int err;
-
 	if (!config->queue_pairs || config->queue_pairs > net->config.max_queue_pairs)
 		return plx_fail(EINVAL, "%s: %u queue pairs are not offered: give a number from 1 to %u",
 		                net->virtio->name, config->queue_pairs, net->config.max_queue_pairs);
 	if (plx_pool_memory(config->pool) != net->virtio->mem)
 		return plx_fail(EINVAL, "%s: the pool belongs to another context: the device cannot reach it",
 		                net->virtio->name);
-	err = check_ring(net, "receive", config->rx_ring, net->max_rx_ring);
-	if (!err)
-		err = check_ring(net, "transmit", config->tx_ring, net->max_tx_ring);
-	return err;
+	return 0;
+}
+
+/* What sizes there are depends on the layout, and so on the negotiation. */
+static int check_rings(struct net *net, const struct plx_eth_config *config)
+{
+	int err = check_ring(net, "receive", config->rx_ring, net->max_rx_ring);
+
+	return err ? err : check_ring(net, "transmit", config->tx_ring, net->max_tx_ring);
 }
 
 static void free_queues(struct net *net)
@@ -137,6 +142,8 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 	if (!err)
 		err = check_needed(net);
 	if (!err)
+		err = check_rings(net, config);
+	if (!err)
 		err = allocate_queues(net, config->queue_pairs);
 	if (!err)
 		net->wanted = *config;
@@ -187,9 +194,9 @@ static void disconnect(struct net *net)
 		net->rx[i].base.burst = plx_eth_rx_stopped;
 		net->tx[i].base.burst = plx_eth_tx_stopped;
 		if (net->rx[i].vq)
-			plx_virtq_split_disconnect(net->rx[i].vq);
+			plx_virtq_disconnect(net->rx[i].vq);
 		if (net->tx[i].vq)
-			plx_virtq_split_disconnect(net->tx[i].vq);
+			plx_virtq_disconnect(net->tx[i].vq);
 	}
 }
 
@@ -334,7 +341,7 @@ static int visit_one(plx_eth_counter_visit_fn *visit, void *arg, const char *kin
 }
 
 static int visit_ring(plx_eth_counter_visit_fn *visit, void *arg, const char *kind, unsigned queue,
-                      const struct plx_virtq_split *vq)
+                      const struct plx_virtq *vq)
 {
 	int ret;
 

@@ -32,7 +32,7 @@ static int read_mac(struct net *net)
 	int err;
 
 	invent_mac(net->config.mac);
-	if (!plx_virtio_offers(virtio, VIRTIO_NET_F_MAC))
+	if (!plx_virtio_may_use(virtio, VIRTIO_NET_F_MAC))
 		return 0;
 	for (unsigned i = 0; i < 6; i++)
 		fields[i] = (struct plx_virtio_field){(uint16_t)(VIRTIO_NET_CFG_MAC + i), 1, 0};
@@ -58,7 +58,7 @@ static int read_mtu(struct net *net)
 	int err;
 
 	net->config.mtu = MTU_DEFAULT;
-	if (!plx_virtio_offers(virtio, VIRTIO_NET_F_MTU))
+	if (!plx_virtio_may_use(virtio, VIRTIO_NET_F_MTU))
 		return 0;
 	err = plx_virtio_read_config(virtio, &field, 1);
 	if (err)
@@ -89,7 +89,7 @@ bool net_link_up(struct net *net)
 	struct plx_virtio_field field = {VIRTIO_NET_CFG_STATUS, 2, 0};
 
 	/* 5.1.4.2: without STATUS the link is taken to be up */
-	if (!plx_virtio_offers(net->virtio, VIRTIO_NET_F_STATUS))
+	if (!plx_virtio_may_use(net->virtio, VIRTIO_NET_F_STATUS))
 		return true;
 	if (plx_virtio_read_config(net->virtio, &field, 1))
 		return false;

@@ -39,7 +39,6 @@ static const struct plx_feature_entry features[] = {
 	 NULL},
 	{F(MQ), "NET_F_MQ", "mq", ONE_PAIR, BITS(F(CTRL_VQ)), NULL},
 	{F(CTRL_MAC_ADDR), "NET_F_CTRL_MAC_ADDR", "ctrl_mac_addr", NO_CONTROL, BITS(F(CTRL_VQ)), NULL},
-	{F(GUEST_RSC4), "NET_F_GUEST_RSC4", "guest_rsc4", LEGACY_ONLY, NULL, NULL},
 	{F(GUEST_RSC6), "NET_F_GUEST_RSC6", "guest_rsc6", LEGACY_ONLY, NULL, NULL},
 	{F(DEVICE_STATS), "NET_F_DEVICE_STATS", "device_stats", NO_CONTROL, BITS(F(CTRL_VQ)), NULL},
 	{F(HASH_TUNNEL), "NET_F_HASH_TUNNEL", "hash_tunnel", NO_CONTROL, BITS(F(CTRL_VQ)),

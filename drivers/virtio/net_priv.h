@@ -4,7 +4,7 @@
 
 #include "drivers/drivers.h"
 #include "drivers/virtio/virtio_net_reg.h"
-#include "virtio/virtq_split.h"
+#include "virtio/virtq.h"
 
 #include <pollux/pool.h>
 
@@ -12,7 +12,7 @@
 #define NET_ETHERNET_HEADER 14
 #define NET_VLAN_TAG        4
 
-/* The longest frame that a header of 16 bits of length can describe (5.1.6.4). */
+/* The longest frame that a header of 16 bits of length can describe (5.1.9.4). */
 #define NET_FRAME_MAX 65550
 
 /* Descriptors that one frame may take for sending. */
@@ -42,7 +42,7 @@ struct net_tx_counters {
 
 struct net_rxq {
 	struct plx_eth_rxq base;
-	struct plx_virtq_split *vq; /* NULL while stopped */
+	struct plx_virtq *vq; /* NULL while stopped */
 	struct plx_pool_cache *cache;
 	uint16_t header_off; /* where in the buffer the device writes its header */
 	uint16_t header_len;
@@ -54,7 +54,7 @@ struct net_rxq {
 
 struct net_txq {
 	struct plx_eth_txq base;
-	struct plx_virtq_split *vq; /* NULL while stopped */
+	struct plx_virtq *vq; /* NULL while stopped */
 	struct plx_pool_cache *cache;
 	uint32_t frame_max;        /* bytes of the longest frame, untagged */
 	uint16_t header_len;
@@ -89,7 +89,7 @@ struct net {
 
 extern const struct plx_feature_table net_features;
 
-/* 5.1.6.1: the legacy header ends before num_buffers, unless buffers are merged. */
+/* 5.1.9.1: the legacy header ends before num_buffers, unless buffers are merged. */
 static inline uint16_t net_header_len(const struct plx_virtio *virtio)
 {
 	return virtio->transport->legacy && !plx_virtio_has(virtio, VIRTIO_NET_F_MRG_RXBUF)
@@ -97,7 +97,7 @@ static inline uint16_t net_header_len(const struct plx_virtio *virtio)
 	               : VIRTIO_NET_HDR_SIZE;
 }
 
-/* 5.1.6.6: an old device takes the header only in a descriptor of its own. */
+/* 5.1.9.6: an old device takes the header only in a descriptor of its own. */
 static inline bool net_header_apart(const struct plx_virtio *virtio)
 {
 	return virtio->transport->legacy && !plx_virtio_has(virtio, VIRTIO_F_ANY_LAYOUT);

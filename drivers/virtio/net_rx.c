@@ -2,10 +2,10 @@
 #include "drivers/virtio/net_priv.h"
 
 #include "base/error.h"
+#include "virtio/virtq_ring.h"
 
 /*
- * Receiving over a split ring: one buffer is one packet of the pool, one descriptor, and one entry of
- * the ring. The device writes its header in front of the frame, into the same cache line as the
+ * Receiving: one buffer is one packet of the pool and one descriptor of the ring. The device writes its header in front of the frame, into the same cache line as the
  * frame's first bytes.
  */
 
@@ -15,7 +15,7 @@ static int receive_broken(struct plx_eth_rxq *base, struct plx_packet **packets,
 
 	(void)packets;
 	(void)count;
-	plx_virtq_split_break(queue->vq, (enum plx_virtq_fault)queue->vq->fault, 0);
+	plx_virtq_break(queue->vq, (enum plx_virtq_fault)queue->vq->fault, 0);
 	return -EIO;
 }
 
@@ -27,28 +27,29 @@ static int give_up(struct net_rxq *queue, unsigned received)
 }
 
 /* A buffer is one piece of memory, whether it takes one descriptor or two. */
-static __always_inline_fn void post(struct net_rxq *queue, struct plx_packet *packet)
+static __always_inline_fn void post(struct net_rxq *queue, struct plx_packet *packet,
+                                    const bool packed)
 {
 	uint64_t iova = packet->iova + queue->header_off;
 	struct plx_virtq_buffer buffers[2] = {{iova, queue->room}};
 
 	if (likely(!queue->header_apart)) {
-		plx_virtq_split_add(queue->vq, buffers, 0, 1, packet);
+		plx_virtq_add(queue->vq, buffers, 0, 1, packet, packed);
 		return;
 	}
 	buffers[0].len = queue->header_len;
 	buffers[1] = (struct plx_virtq_buffer){iova + queue->header_len,
 	                                       queue->room - queue->header_len};
-	plx_virtq_split_add(queue->vq, buffers, 0, 2, packet);
+	plx_virtq_add(queue->vq, buffers, 0, 2, packet, packed);
 }
 
 /*
  * Post as many buffers as the ring has room for and the pool can give. Publishes them, and does not
  * notify.
  */
-static __always_inline_fn void refill(struct net_rxq *queue)
+static __always_inline_fn void refill(struct net_rxq *queue, const bool packed)
 {
-	struct plx_virtq_split *vq = queue->vq;
+	struct plx_virtq *vq = queue->vq;
 	struct plx_packet *batch[NET_BATCH];
 
 	const unsigned each = 1 + queue->header_apart; /* descriptors */
@@ -64,9 +65,9 @@ static __always_inline_fn void refill(struct net_rxq *queue)
 			}
 		}
 		for (uint32_t i = 0; i < want; i++)
-			post(queue, batch[i]);
+			post(queue, batch[i], packed);
 	}
-	plx_virtq_split_publish(vq);
+	plx_virtq_publish(vq, packed);
 }
 
 static void drop(struct net_rxq *queue, struct plx_packet *packet, uint64_t *reason)
@@ -107,9 +108,9 @@ static struct plx_packet *next_segment(struct net_rxq *queue)
 	struct plx_packet *segment;
 	uint32_t len;
 
-	if (plx_virtq_split_ready(queue->vq) <= 0)
+	if (!plx_virtq_ready(queue->vq, queue->vq->is_packed))
 		return NULL;
-	segment = plx_virtq_split_pop(queue->vq, &len, true);
+	segment = plx_virtq_pop(queue->vq, &len, true, queue->vq->is_packed);
 	if (!segment)
 		return NULL;
 	segment->next = NULL;
@@ -119,7 +120,7 @@ static struct plx_packet *next_segment(struct net_rxq *queue)
 }
 
 /*
- * Collect the rest of a frame that the device spread over several buffers (5.1.6.4.1).
+ * Collect the rest of a frame that the device spread over several buffers (5.1.9.4.1).
  *
  * Return: Whether the whole frame is behind @first; otherwise it was dropped, for a reason of its own
  * or since the queue broke.
@@ -153,20 +154,21 @@ static bool collect(struct net_rxq *queue, struct plx_packet *first, unsigned bu
 	return true;
 }
 
-/* The one body of receiving over a split ring; @mergeable is a constant. */
-static __always_inline_fn int receive(struct net_rxq *queue, struct plx_packet **packets,
-                                      unsigned count, const bool mergeable)
+/* The one body of receiving; @mergeable and @packed are constants. */
+static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packet **packets,
+                                      unsigned count, const bool mergeable, const bool packed)
 {
-	struct plx_virtq_split *vq = queue->vq;
+	struct net_rxq *queue = container_of(base, struct net_rxq, base);
+	struct plx_virtq *vq = queue->vq;
 	unsigned received = 0;
 	uint64_t bytes = 0;
 
-	while (received < count && plx_virtq_split_ready(vq) > 0) {
+	while (received < count && plx_virtq_ready(vq, packed)) {
 		struct plx_packet *packet;
 		unsigned buffers;
 		uint32_t len;
 
-		packet = plx_virtq_split_pop(vq, &len, true);
+		packet = plx_virtq_pop(vq, &len, true, packed);
 		if (unlikely(!packet))
 			break;
 		if (unlikely(len <= queue->header_len)) {
@@ -186,24 +188,36 @@ static __always_inline_fn int receive(struct net_rxq *queue, struct plx_packet *
 	if (unlikely(vq->fault))
 		return give_up(queue, received);
 	if (vq->free_count >= MIN(vq->size / 4, NET_BATCH)) {
-		refill(queue);
-		plx_virtq_split_kick(vq);
+		refill(queue, packed);
+		plx_virtq_kick(vq, packed);
 	} else if (!received) {
-		plx_virtq_split_idle(vq);
+		plx_virtq_idle(vq);
 	}
 	return (int)received;
 }
 
-static int receive_split(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)
-{
-	return receive(container_of(base, struct net_rxq, base), packets, count, false);
-}
+#define INSTANCE(name, mergeable, packed)                                                          \
+	static int name(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)     \
+	{                                                                                          \
+		return receive(base, packets, count, mergeable, packed);                           \
+	}
 
-static int receive_split_mergeable(struct plx_eth_rxq *base, struct plx_packet **packets,
-                                   unsigned count)
-{
-	return receive(container_of(base, struct net_rxq, base), packets, count, true);
-}
+INSTANCE(receive_split, false, false)
+INSTANCE(receive_split_mergeable, true, false)
+INSTANCE(receive_packed, false, true)
+INSTANCE(receive_packed_mergeable, true, true)
+
+#undef INSTANCE
+
+/* Every path, by what was negotiated. */
+static const struct {
+	int (*burst)(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count);
+	const char *name;
+} paths[2][2] = {
+	/* [packed][mergeable] */
+	{{receive_split, "split, one buffer"}, {receive_split_mergeable, "split, mergeable"}},
+	{{receive_packed, "packed, one buffer"}, {receive_packed_mergeable, "packed, mergeable"}},
+};
 
 /* --- life --- */
 
@@ -219,12 +233,12 @@ int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
 	err = plx_pool_cache_create(pool, &queue->cache);
 	if (err)
 		return err;
-	return plx_virtq_split_create(net->virtio, index, net->wanted.rx_ring, 1024, &queue->vq);
+	return plx_virtq_create(net->virtio, index, net->wanted.rx_ring, 1024, &queue->vq);
 }
 
 int net_rx_fill(struct net_rxq *queue)
 {
-	refill(queue);
+	refill(queue, queue->vq->is_packed);
 	if (queue->vq->free_count <= queue->header_apart)
 		return 0;
 	return plx_fail(ENOBUFS, "%s: the pool has no packets left to fill a ring of %u: give it more "
@@ -236,9 +250,11 @@ void net_rx_run(struct net *net, struct net_rxq *queue)
 {
 	bool mergeable = plx_virtio_has(net->virtio, VIRTIO_NET_F_MRG_RXBUF);
 
-	queue->path = mergeable ? "split, mergeable" : "split, one buffer";
-	queue->base.burst = mergeable ? receive_split_mergeable : receive_split;
-	plx_virtq_split_kick(queue->vq);
+	bool packed = queue->vq->is_packed;
+
+	queue->path = paths[packed][mergeable].name;
+	queue->base.burst = paths[packed][mergeable].burst;
+	plx_virtq_kick(queue->vq, packed);
 }
 
 void net_rx_release(struct net_rxq *queue)
@@ -247,9 +263,9 @@ void net_rx_release(struct net_rxq *queue)
 	unsigned cursor = 0;
 
 	queue->base.burst = plx_eth_rx_stopped;
-	while (queue->vq && (packet = plx_virtq_split_reclaim(queue->vq, &cursor)))
+	while (queue->vq && (packet = plx_virtq_reclaim(queue->vq, &cursor)))
 		plx_pool_put(queue->cache, &packet, 1);
-	plx_virtq_split_destroy(queue->vq);
+	plx_virtq_destroy(queue->vq);
 	plx_pool_cache_destroy(queue->cache);
 	queue->vq = NULL;
 	queue->cache = NULL;

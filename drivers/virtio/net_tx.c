@@ -2,11 +2,12 @@
 #include "drivers/virtio/net_priv.h"
 
 #include "base/error.h"
+#include "virtio/virtq_ring.h"
 
 #include <string.h>
 
 /*
- * Sending over a split ring. The header goes into the headroom, right in front of the frame, so that
+ * Sending. The header goes into the headroom, right in front of the frame, so that
  * a frame of one segment is one descriptor; a frame without headroom gets a header of zeros from a
  * shared place and one descriptor more.
  */
@@ -17,7 +18,7 @@ static int transmit_broken(struct plx_eth_txq *base, struct plx_packet **packets
 
 	(void)packets;
 	(void)count;
-	plx_virtq_split_break(queue->vq, (enum plx_virtq_fault)queue->vq->fault, 0);
+	plx_virtq_break(queue->vq, (enum plx_virtq_fault)queue->vq->fault, 0);
 	return -EIO;
 }
 
@@ -69,14 +70,14 @@ static __always_inline_fn void give_back_frame(struct net_txq *queue, struct ret
 }
 
 /* Fetch what the device has sent. */
-static __always_inline_fn void reclaim(struct net_txq *queue)
+static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 {
 	struct returning returning = {.count = 0};
 
-	/* What comes in while we look is for the next time: the work of one call is bounded. */
-	for (int ready = plx_virtq_split_ready(queue->vq); ready > 0; ready--) {
+	/* What is sent while we look may wait: the work of one call is bounded by a ring. */
+	for (unsigned left = queue->vq->in_flight; left && plx_virtq_ready(queue->vq, packed); left--) {
 		uint32_t len;
-		struct plx_packet *packet = plx_virtq_split_pop(queue->vq, &len, false);
+		struct plx_packet *packet = plx_virtq_pop(queue->vq, &len, false, packed);
 
 		if (unlikely(!packet))
 			break;
@@ -122,7 +123,7 @@ static void drop(struct plx_packet *packet, uint64_t *reason)
 	plx_packet_free(packet);
 }
 
-/* 5.1.6.2: no offload is asked for, and num_buffers is 0 */
+/* 5.1.9.2: no offload is asked for, and num_buffers is 0 */
 static __always_inline_fn void write_header(const struct net_txq *queue, struct plx_packet *packet)
 {
 	memset(plx_packet_data(packet) - queue->header_len, 0, queue->header_len);
@@ -147,7 +148,7 @@ static void add_chain(struct net_txq *queue, struct plx_packet *packet, unsigned
 		buffers[0].iova -= queue->header_len;
 		buffers[0].len += queue->header_len;
 	}
-	plx_virtq_split_add(queue->vq, buffers, count, 0, packet);
+	plx_virtq_add(queue->vq, buffers, count, 0, packet, queue->vq->is_packed);
 }
 
 enum outcome { SENT, DROPPED, NO_ROOM };
@@ -174,7 +175,8 @@ static enum outcome send_slowly(struct net_txq *queue, struct plx_packet *packet
 	return SENT;
 }
 
-static __always_inline_fn enum outcome send(struct net_txq *queue, struct plx_packet *packet)
+static __always_inline_fn enum outcome send(struct net_txq *queue, struct plx_packet *packet,
+                                            const bool packed)
 {
 	struct plx_virtq_buffer buffer;
 
@@ -187,21 +189,22 @@ static __always_inline_fn enum outcome send(struct net_txq *queue, struct plx_pa
 	write_header(queue, packet);
 	buffer.iova = plx_packet_data_iova(packet) - queue->header_len;
 	buffer.len = (uint32_t)packet->data_len + queue->header_len;
-	plx_virtq_split_add(queue->vq, &buffer, 1, 0, packet);
+	plx_virtq_add(queue->vq, &buffer, 1, 0, packet, packed);
 	return SENT;
 }
 
-/* The one body of sending over a split ring. */
-static __always_inline_fn int transmit(struct net_txq *queue, struct plx_packet **packets,
-                                       unsigned count)
+/* The one body of sending; @packed is a constant. */
+static __always_inline_fn int transmit(struct plx_eth_txq *base, struct plx_packet **packets,
+                                       unsigned count, const bool packed)
 {
-	struct plx_virtq_split *vq = queue->vq;
+	struct net_txq *queue = container_of(base, struct net_txq, base);
+	struct plx_virtq *vq = queue->vq;
 	uint64_t bytes = 0;
 	unsigned taken = 0;
 	unsigned dropped = 0;
 
 	if (vq->free_count < MAX(count, queue->reclaim_below))
-		reclaim(queue);
+		reclaim(queue, packed);
 	if (unlikely(vq->fault)) {
 		queue->base.burst = transmit_broken;
 		return -EIO;
@@ -210,11 +213,11 @@ static __always_inline_fn int transmit(struct net_txq *queue, struct plx_packet 
 		struct plx_packet *packet = packets[taken];
 		/* Once sent, the packet may be the device's and soon somebody else's. */
 		uint32_t len = likely(packet->segments == 1) ? packet->data_len : packet->len;
-		enum outcome outcome = send(queue, packet);
+		enum outcome outcome = send(queue, packet, packed);
 
 		if (unlikely(outcome == NO_ROOM)) {
 			net_counter_add(&queue->counters.full, 1);
-			plx_virtq_split_idle(vq);
+			plx_virtq_idle(vq);
 			break;
 		}
 		if (unlikely(outcome == DROPPED))
@@ -222,17 +225,23 @@ static __always_inline_fn int transmit(struct net_txq *queue, struct plx_packet 
 		else
 			bytes += len;
 	}
-	plx_virtq_split_publish(vq);
-	plx_virtq_split_kick(vq);
+	plx_virtq_publish(vq, packed);
+	plx_virtq_kick(vq, packed);
 	net_counter_add(&queue->counters.packets, taken - dropped);
 	net_counter_add(&queue->counters.bytes, bytes);
 	return (int)taken;
 }
 
-static int transmit_split(struct plx_eth_txq *base, struct plx_packet **packets, unsigned count)
-{
-	return transmit(container_of(base, struct net_txq, base), packets, count);
-}
+#define INSTANCE(name, packed)                                                                     \
+	static int name(struct plx_eth_txq *base, struct plx_packet **packets, unsigned count)     \
+	{                                                                                          \
+		return transmit(base, packets, count, packed);                                     \
+	}
+
+INSTANCE(transmit_split, false)
+INSTANCE(transmit_packed, true)
+
+#undef INSTANCE
 
 /* --- life --- */
 
@@ -247,7 +256,7 @@ int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index)
 	err = plx_pool_cache_create(net->wanted.pool, &queue->cache);
 	if (err)
 		return err;
-	err = plx_virtq_split_create(net->virtio, index, net->wanted.tx_ring, 1024, &queue->vq);
+	err = plx_virtq_create(net->virtio, index, net->wanted.tx_ring, 1024, &queue->vq);
 	if (!err)
 		queue->reclaim_below = queue->vq->size / 2;
 	return err;
@@ -255,8 +264,10 @@ int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index)
 
 void net_tx_run(struct net_txq *queue)
 {
-	queue->path = "split";
-	queue->base.burst = transmit_split;
+	bool packed = queue->vq->is_packed;
+
+	queue->path = packed ? "packed" : "split";
+	queue->base.burst = packed ? transmit_packed : transmit_split;
 }
 
 void net_tx_release(struct net_txq *queue)
@@ -265,9 +276,9 @@ void net_tx_release(struct net_txq *queue)
 	unsigned cursor = 0;
 
 	queue->base.burst = plx_eth_tx_stopped;
-	while (queue->vq && (packet = plx_virtq_split_reclaim(queue->vq, &cursor)))
+	while (queue->vq && (packet = plx_virtq_reclaim(queue->vq, &cursor)))
 		plx_packet_free(packet);
-	plx_virtq_split_destroy(queue->vq);
+	plx_virtq_destroy(queue->vq);
 	plx_pool_cache_destroy(queue->cache);
 	queue->vq = NULL;
 	queue->cache = NULL;

@@ -32,7 +32,6 @@
 #define VIRTIO_NET_F_GUEST_ANNOUNCE            21
 #define VIRTIO_NET_F_MQ                        22
 #define VIRTIO_NET_F_CTRL_MAC_ADDR             23
-#define VIRTIO_NET_F_GUEST_RSC4                41 /* legacy only */
 #define VIRTIO_NET_F_GUEST_RSC6                42 /* legacy only */
 #define VIRTIO_NET_F_DEVICE_STATS              50
 #define VIRTIO_NET_F_HASH_TUNNEL               51
@@ -74,7 +73,7 @@
 #define VIRTIO_NET_RXQ(pair) (2 * (pair))
 #define VIRTIO_NET_TXQ(pair) (2 * (pair) + 1)
 
-/* 5.1.6 Device operation: the header in front of each frame, in the parts that features add */
+/* 5.1.9 Device operation: the header in front of each frame, in the parts that features add */
 struct virtio_net_hdr {
 	uint8_t flags;
 	uint8_t gso_type;
@@ -84,8 +83,8 @@ struct virtio_net_hdr {
 	uint16_t csum_offset;
 	uint16_t num_buffers; /* always there without the legacy interface */
 };
-static_assert(sizeof(struct virtio_net_hdr) == 12, "5.1.6");
-static_assert(offsetof(struct virtio_net_hdr, num_buffers) == 10, "5.1.6");
+static_assert(sizeof(struct virtio_net_hdr) == 12, "5.1.9");
+static_assert(offsetof(struct virtio_net_hdr, num_buffers) == 10, "5.1.9");
 
 #define VIRTIO_NET_HDR_SIZE_LEGACY 10
 #define VIRTIO_NET_HDR_SIZE        12
@@ -105,7 +104,7 @@ static_assert(offsetof(struct virtio_net_hdr, num_buffers) == 10, "5.1.6");
 #define VIRTIO_NET_HDR_GSO_UDP_L4 0x05
 #define VIRTIO_NET_HDR_GSO_ECN    0x80
 
-/* 5.1.6.5 Control virtqueue */
+/* 5.1.9.5 Control virtqueue */
 #define VIRTIO_NET_CTRL_MQ              4
 #define VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET 0
 #define VIRTIO_NET_OK                   0

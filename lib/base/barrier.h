@@ -23,8 +23,10 @@ static inline void plx_barrier_before_register_write(void)
 {
 #if defined(__aarch64__)
 	__asm__ volatile("dmb oshst" ::: "memory");
-#else
+#elif defined(__x86_64__)
 	/* x86 keeps stores in order, also between write-back and uncached memory. */
+	__asm__ volatile("" ::: "memory");
+#else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 #endif
 }

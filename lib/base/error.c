@@ -19,10 +19,13 @@ void plx_note_failure(const char *format, ...)
 {
 	/* Built beside the old text, since that may be among the arguments. */
 	char text[MESSAGE_LEN];
+	/* plx_fail(errno, ...) reads errno after this. */
+	int kept = errno;
 	va_list args;
 
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	memcpy(message, text, sizeof(message));
+	errno = kept;
 }

@@ -26,7 +26,7 @@ struct plx_address {
 	unsigned count;
 	struct plx_address_option option[PLX_ADDRESS_OPTIONS];
 	bool unlisted;   /* while set, options asked for are not named in messages */
-	char known[256]; /* names of the options asked for, for the message of plx_address_finish() */
+	char known[480]; /* names of the options asked for, for the message of plx_address_finish() */
 };
 
 /* Return: 0; -EINVAL when the text is not an address; -ENOMEM. Free with plx_address_free(). */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Frames from the driver to the peer and from the peer to the driver (virtio 1.4, 5.1.6). */
+/* Frames from the driver to the peer and from the peer to the driver (virtio 1.4, 5.1.9). */
 
 #define ETHERNET 14
 
@@ -76,6 +76,8 @@ static void send(struct plx_emu *emu, unsigned pair, struct plx_emu_queue *queue
 	const uint8_t *frame = emu->bounce + header;
 
 	check_pair(emu, pair);
+	if (parts)
+		plx_emu_net_check_framing(emu, queue, parts);
 	if (parts && len < header)
 		plx_emu_report(emu, "NET-TX-1", "a transmit buffer of %u bytes has no header of %u",
 			len, header);
@@ -99,7 +101,7 @@ static unsigned transmit(struct plx_emu *emu, unsigned pair, unsigned budget)
 	plx_emu_queue_notice(queue);
 	while (done < budget && !queue->held && plx_emu_queue_next(queue)) {
 		send(emu, pair, queue, plx_emu_queue_parts(queue));
-		plx_emu_queue_use(queue, 0);
+		plx_emu_queue_use(queue, emu->config.junk_len ? PLX_EMU_JUNK_LEN : 0);
 		done++;
 	}
 	if (done)
@@ -165,6 +167,8 @@ static bool fill(struct plx_emu_queue *queue, int buffers, const uint8_t *header
 		unsigned parts = plx_emu_queue_parts(queue);
 		uint32_t skip = i ? 0 : header_size, wrote;
 
+		if (!i && parts)
+			plx_emu_net_check_framing(queue->emu, queue, parts);
 		if (!i)
 			(void)plx_emu_scatter(queue->part, parts, 0, header, header_size);
 		wrote = plx_emu_scatter(queue->part, parts, skip, frame + done, len - done);
@@ -175,7 +179,7 @@ static bool fill(struct plx_emu_queue *queue, int buffers, const uint8_t *header
 	return whole && done == len;
 }
 
-/* Whether a receive buffer is as large as it has to be (virtio 1.4, 5.1.4.2 and 5.1.6.3.1). */
+/* Whether a receive buffer is as large as it has to be (virtio 1.4, 5.1.4.2 and 5.1.9.3.1). */
 static void check_size(struct plx_emu *emu, uint64_t size, uint32_t header)
 {
 	bool merge = plx_emu_accepted(emu, VIRTIO_NET_F_MRG_RXBUF);

@@ -7,7 +7,7 @@
 #include <endian.h>
 #include <string.h>
 
-/* The control queue (virtio 1.4, 5.1.6.5). */
+/* The control queue (virtio 1.4, 5.1.9.5). */
 
 enum {
 	CLASS_RX = 0,
@@ -177,6 +177,39 @@ static bool execute(struct plx_emu *emu, const uint8_t *command, uint32_t len)
 	}
 }
 
+/* The length of the address table at @at of a command, as its count tells. */
+static uint32_t table_len(const uint8_t *command, uint32_t len, uint32_t at)
+{
+	return at + 4 <= len ? 4 + 6 * get32(command + at) : 0;
+}
+
+/*
+ * Without ANY_LAYOUT: class and command together, each piece of data alone, and the acknowledgement
+ * alone (virtio 1.4, 5.1.9.6).
+ */
+static void check_framing(struct plx_emu *emu, const struct plx_emu_queue *queue, unsigned parts,
+	const uint8_t *command, uint32_t len)
+{
+	const struct plx_emu_part *part = queue->part;
+	bool tables = len > 2 && command[0] == CLASS_MAC && command[1] == MAC_TABLE_SET;
+	unsigned data = tables ? 2 : len > 2;
+
+	if (!plx_emu_net_framing_fixed(emu))
+		return;
+	if (parts != 2 + data || part[0].len != 2 || part[parts - 1].len != 1)
+		plx_emu_report(emu, "LEG-NET-9",
+			"a command of %u bytes lies in %u descriptors, the first of %u bytes", len,
+			parts, part[0].len);
+	else if (tables && part[1].len != table_len(command, len, 2))
+		plx_emu_report(emu, "LEG-NET-10",
+			"the unicast table of MAC_TABLE_SET lies in a descriptor of %u bytes",
+			part[1].len);
+	else if (tables && part[2].len != table_len(command, len, 2 + part[1].len))
+		plx_emu_report(emu, "LEG-NET-11",
+			"the multicast table of MAC_TABLE_SET lies in a descriptor of %u bytes",
+			part[2].len);
+}
+
 /* Carry out one command. Return: bytes written into the buffer. */
 static uint32_t answer(struct plx_emu *emu, struct plx_emu_queue *queue, unsigned parts)
 {
@@ -185,6 +218,7 @@ static uint32_t answer(struct plx_emu *emu, struct plx_emu_queue *queue, unsigne
 	uint32_t len = plx_emu_gather(queue->part, parts, command, sizeof(command));
 
 	emu->stats.commands++;
+	check_framing(emu, queue, parts, command, len);
 	if (execute(emu, command, len))
 		ack = VIRTIO_NET_OK;
 	else
@@ -204,7 +238,9 @@ unsigned plx_emu_net_control(struct plx_emu *emu, struct plx_emu_queue *queue, u
 	while (done < budget && !queue->held && plx_emu_queue_next(queue)) {
 		unsigned parts = plx_emu_queue_parts(queue);
 
-		plx_emu_queue_use(queue, parts ? answer(emu, queue, parts) : 0);
+		uint32_t len = parts ? answer(emu, queue, parts) : 0;
+
+		plx_emu_queue_use(queue, emu->config.junk_len ? PLX_EMU_JUNK_LEN : len);
 		done++;
 	}
 	if (done)

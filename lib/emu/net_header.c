@@ -7,7 +7,7 @@
 #include <endian.h>
 #include <string.h>
 
-/* The header in front of each frame (virtio 1.4, 5.1.6): its size, and what a sender may write. */
+/* The header in front of each frame (virtio 1.4, 5.1.9): its size, and what a sender may write. */
 
 #define GSO_BASE    0x1f /* without the tunnel and ECN bits */
 #define GSO_TUNNEL4 0x20
@@ -19,6 +19,8 @@
 
 uint32_t plx_emu_net_header_size(const struct plx_emu *emu)
 {
+	if (emu->legacy && !plx_emu_accepted(emu, VIRTIO_NET_F_MRG_RXBUF))
+		return VIRTIO_NET_HDR_SIZE_LEGACY;
 	if (plx_emu_accepted(emu, VIRTIO_NET_F_OUT_NET_HEADER) ||
 		plx_emu_accepted(emu, VIRTIO_NET_F_IPSEC))
 		return VIRTIO_NET_HDR_SIZE_OUTER;
@@ -30,12 +32,12 @@ uint32_t plx_emu_net_header_size(const struct plx_emu *emu)
 	return VIRTIO_NET_HDR_SIZE;
 }
 
-/* The fields in the CPU's order. */
-static struct virtio_net_hdr read_header(const uint8_t *from)
+/* The fields in the CPU's order; the old header ends before num_buffers. */
+static struct virtio_net_hdr read_header(const uint8_t *from, uint32_t size)
 {
-	struct virtio_net_hdr header;
+	struct virtio_net_hdr header = {0};
 
-	memcpy(&header, from, sizeof(header));
+	memcpy(&header, from, MIN(size, sizeof(header)));
 	header.hdr_len = le16toh(header.hdr_len);
 	header.gso_size = le16toh(header.gso_size);
 	header.csum_start = le16toh(header.csum_start);
@@ -130,10 +132,29 @@ static uint32_t longest(const struct plx_emu *emu, const uint8_t *frame, uint32_
 	return emu->config.mtu + ETHERNET + (tagged ? VLAN_TAG : 0);
 }
 
+bool plx_emu_net_framing_fixed(const struct plx_emu *emu)
+{
+	return emu->legacy && !plx_emu_accepted(emu, VIRTIO_F_ANY_LAYOUT);
+}
+
+/* The header has a descriptor of its own (virtio 1.4, 5.1.9.6). */
+void plx_emu_net_check_framing(
+	struct plx_emu *emu, const struct plx_emu_queue *queue, unsigned parts)
+{
+	uint32_t header = plx_emu_net_header_size(emu);
+
+	if (!plx_emu_net_framing_fixed(emu) || (parts > 1 && queue->part[0].len == header))
+		return;
+	plx_emu_report(emu, "LEG-NET-8",
+		"a buffer of queue %u begins with a descriptor of %u bytes, not with the header's "
+		"%u alone",
+		queue->index, parts ? queue->part[0].len : 0, header);
+}
+
 bool plx_emu_net_header_valid(
 	struct plx_emu *emu, const uint8_t *header, const uint8_t *frame, uint32_t len)
 {
-	struct virtio_net_hdr fields = read_header(header);
+	struct virtio_net_hdr fields = read_header(header, plx_emu_net_header_size(emu));
 	const char *rule = header_rule(emu, &fields, len);
 
 	if (rule) {

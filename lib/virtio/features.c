@@ -18,7 +18,7 @@ static const struct plx_feature_entry common[] = {
 	{VIRTIO_F_EVENT_IDX, "F_EVENT_IDX", "event_idx", NULL, NULL, NULL},
 	{VIRTIO_F_VERSION_1, "F_VERSION_1", "version_1", NULL, NULL, NULL},
 	{VIRTIO_F_ACCESS_PLATFORM, "F_ACCESS_PLATFORM", "access_platform", NULL, NULL, NULL},
-	{VIRTIO_F_RING_PACKED, "F_RING_PACKED", "packed", NOT_USED, NULL, NULL},
+	{VIRTIO_F_RING_PACKED, "F_RING_PACKED", "packed", NULL, NULL, NULL},
 	{VIRTIO_F_IN_ORDER, "F_IN_ORDER", "in_order", NOT_USED, NULL, NULL},
 #if defined(__x86_64__)
 	/* Every barrier of base/barrier.h orders accesses of devices on x86 as well as of CPUs. */

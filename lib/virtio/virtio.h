@@ -105,6 +105,13 @@ static inline bool plx_virtio_has(const struct plx_virtio *virtio, unsigned feat
 	return plx_features_has(&virtio->negotiation.accepted, feature);
 }
 
+/* Offered, and not declined by the user: its fields of the configuration may be used. */
+static inline bool plx_virtio_may_use(const struct plx_virtio *virtio, unsigned feature)
+{
+	return plx_features_has(&virtio->negotiation.offered, feature) &&
+	       virtio->negotiation.wish[feature] != PLX_FEATURE_OFF;
+}
+
 static inline bool plx_virtio_offers(const struct plx_virtio *virtio, unsigned feature)
 {
 	return plx_features_has(&virtio->negotiation.offered, feature);

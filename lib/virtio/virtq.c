@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "virtio/virtq_split.h"
+#include "virtio/virtq_ring.h"
 
 #include "base/bits.h"
 #include "base/error.h"
@@ -12,7 +12,7 @@ const char *plx_virtq_fault_name(enum plx_virtq_fault fault)
 {
 	static const char *const names[] = {
 		[PLX_VIRTQ_OK] = "none",
-		[PLX_VIRTQ_USED_IDX] = "its used index ran past what is in flight",
+		[PLX_VIRTQ_USED_IDX] = "more was reported used than is in flight",
 		[PLX_VIRTQ_ID_RANGE] = "a used id is outside the ring",
 		[PLX_VIRTQ_ID_UNKNOWN] = "a used id is not in flight",
 		[PLX_VIRTQ_LEN] = "more bytes were written than had been posted",
@@ -21,7 +21,7 @@ const char *plx_virtq_fault_name(enum plx_virtq_fault fault)
 	return names[fault];
 }
 
-void plx_virtq_split_break(struct plx_virtq_split *queue, enum plx_virtq_fault fault, uint64_t value)
+void plx_virtq_break(struct plx_virtq *queue, enum plx_virtq_fault fault, uint64_t value)
 {
 	if (!queue->fault) {
 		queue->fault = (uint8_t)fault;
@@ -34,119 +34,161 @@ void plx_virtq_split_break(struct plx_virtq_split *queue, enum plx_virtq_fault f
 	                 plx_virtq_fault_name((enum plx_virtq_fault)queue->fault));
 }
 
-void plx_virtq_split_ring_doorbell(struct plx_virtq_split *queue)
+void plx_virtq_ring_doorbell(struct plx_virtq *queue)
 {
 	/* A register write comes after all earlier writes to memory: the device finds what it is told of. */
 	plx_mmio_write16(&queue->doorbell.window, 0, queue->doorbell.value);
 }
 
-void plx_virtq_split_nudge(struct plx_virtq_split *queue)
+void plx_virtq_nudge(struct plx_virtq *queue)
 {
 	queue->withheld = 0;
 	queue->counters.forced++;
-	plx_virtq_split_ring_doorbell(queue);
+	plx_virtq_ring_doorbell(queue);
 }
 
 /*
- * The three parts, each on cache lines of its own: the driver writes the first two, the device the
- * third. The legacy interface fixes where they lie (virtio 1.4, 2.7.2).
+ * A queue has three parts: descriptors, what else the driver writes, what else the device writes. Each
+ * lies on cache lines of its own. The legacy interface fixes where they lie (virtio 1.4, 2.7.2).
  */
 struct layout {
-	size_t avail;
-	size_t used;
+	size_t driver;
+	size_t device;
 	size_t size;
 	size_t align; /* of the whole */
 };
 
-static struct layout lay_out(size_t entries, bool legacy)
+static struct layout lay_out(const struct plx_virtio *virtio, size_t entries, bool packed)
 {
-	struct layout layout;
-	size_t avail_size = sizeof(struct virtq_avail) + (entries + 1) * sizeof(struct plx_shared16);
-	size_t used_size = sizeof(struct virtq_used) + entries * sizeof(struct virtq_used_elem) +
-	                   sizeof(struct plx_shared16);
+	size_t desc_size = entries * sizeof(struct virtq_desc);
+	size_t driver_size = sizeof(struct virtq_avail) + (entries + 1) * sizeof(struct plx_shared16);
+	size_t device_size = sizeof(struct virtq_used) + entries * sizeof(struct virtq_used_elem) +
+	                     sizeof(struct plx_shared16);
+	struct layout layout = {.align = PLX_CACHE_LINE};
 
-	layout.align = legacy ? VIRTIO_PCI_LEGACY_QUEUE_ALIGN : PLX_CACHE_LINE;
-	layout.avail = entries * sizeof(struct virtq_desc);
-	if (!legacy)
-		layout.avail = plx_align_up(layout.avail, PLX_CACHE_LINE);
-	layout.used = plx_align_up(layout.avail + avail_size, layout.align);
-	layout.size = plx_align_up(layout.used + used_size, layout.align);
+	if (packed)
+		driver_size = device_size = sizeof(struct virtq_packed_event);
+	layout.driver = plx_align_up(desc_size, layout.align);
+	if (virtio->transport->legacy) {
+		layout.align = VIRTIO_PCI_LEGACY_QUEUE_ALIGN;
+		layout.driver = desc_size;
+	}
+	layout.device = plx_align_up(layout.driver + driver_size, layout.align);
+	layout.size = plx_align_up(layout.device + device_size, layout.align);
 	return layout;
 }
 
+static bool is_valid_size(uint16_t size, bool packed)
+{
+	return size && size <= VIRTQ_SIZE_MAX && (packed || plx_is_power_of_two(size));
+}
+
+static int refuse_size(const struct plx_virtio *virtio, uint16_t index, uint16_t wanted, uint16_t max)
+{
+	const char *choice = plx_virtio_has(virtio, VIRTIO_F_RING_PACKED) ? "any number up to"
+	                                                                  : "a power of two up to";
+
+	if (virtio->transport->legacy)
+		choice = "through the legacy interface only";
+	return plx_fail(EINVAL, "%s: a ring of %u entries is not offered for queue %u: give %s %u",
+		virtio->name, wanted, index, choice, max);
+}
+
 /*
- * The size is read once and checked: a later, larger answer changes nothing (2.7: a power of two, at
- * most 32768).
+ * The size is read once and checked: a later, larger answer changes nothing (2.7 and 2.8.10.1).
  */
 static int choose_size(struct plx_virtio *virtio, uint16_t index, uint16_t wanted, uint16_t limit,
                        uint16_t *size)
 {
+	bool packed = plx_virtio_has(virtio, VIRTIO_F_RING_PACKED);
 	uint16_t max = virtio->transport->queue_max(virtio, index);
 
 	if (max == UINT16_MAX)
 		return plx_virtio_gone(virtio);
 	if (!max)
 		return plx_fail(EPROTO, "%s: the device has no queue %u", virtio->name, index);
-	if (max > VIRTQ_SIZE_MAX || !plx_is_power_of_two(max))
-		return plx_fail(EPROTO, "%s: the device offers %u entries for queue %u, which is no size of a "
-		                        "split ring",
-		                virtio->name, max, index);
-	if (virtio->transport->legacy) {
-		if (wanted && wanted != max)
-			return plx_fail(EINVAL,
-				"%s: a ring of %u entries is not offered for queue %u: through the "
-				"legacy interface it has %u",
-				virtio->name, wanted, index, max);
-		*size = max;
-		return 0;
-	}
-	if (wanted && (wanted > max || !plx_is_power_of_two(wanted)))
-		return plx_fail(EINVAL, "%s: a ring of %u entries is not offered for queue %u: give a power "
-		                        "of two up to %u",
-		                virtio->name, wanted, index, max);
+	if (!is_valid_size(max, packed))
+		return plx_fail(EPROTO,
+			"%s: the device offers %u entries for queue %u, which is no size of a ring",
+			virtio->name, max, index);
+	if (wanted && (wanted > max || !is_valid_size(wanted, packed)))
+		return refuse_size(virtio, index, wanted, max);
 	*size = wanted ? wanted : MIN(max, limit);
+	if (virtio->transport->legacy && *size != max) {
+		if (wanted)
+			return refuse_size(virtio, index, wanted, max);
+		*size = max;
+	}
 	return 0;
 }
 
-/* One block for the queue and its private state: slots, chains, free descriptors. */
-static struct plx_virtq_split *allocate(uint16_t size)
+/* The ring of free ids is walked with a mask, so it may be longer than the queue. */
+static uint16_t free_ring_size(uint16_t size)
 {
-	size_t head = plx_align_up(sizeof(struct plx_virtq_split), PLX_CACHE_LINE);
+	uint16_t power = 1;
+
+	while (power < size)
+		power = (uint16_t)(power * 2);
+	return power;
+}
+
+/* One block for the queue and its private state: slots, chains, free ids. */
+static struct plx_virtq *allocate(uint16_t size, bool packed)
+{
+	size_t head = plx_align_up(sizeof(struct plx_virtq), PLX_CACHE_LINE);
 	size_t slots = plx_align_up(size * sizeof(struct plx_virtq_slot), PLX_CACHE_LINE);
-	size_t links = plx_align_up(size * sizeof(uint16_t), PLX_CACHE_LINE);
-	struct plx_virtq_split *queue = aligned_alloc(PLX_CACHE_LINE, head + slots + 2 * links);
+	size_t links = plx_align_up(free_ring_size(size) * sizeof(uint16_t), PLX_CACHE_LINE);
+	struct plx_virtq *queue = aligned_alloc(PLX_CACHE_LINE, head + slots + 2 * links);
 
 	if (!queue)
 		return NULL;
 	memset(queue, 0, head + slots + 2 * links);
 	queue->slot = (void *)((char *)queue + head);
-	queue->next = (void *)((char *)queue->slot + slots);
-	queue->free = (void *)((char *)queue->next + links);
+	queue->free = (void *)((char *)queue->slot + slots);
 	for (unsigned i = 0; i < size; i++)
 		queue->free[i] = (uint16_t)i;
-	queue->size = size;
-	queue->mask = (uint16_t)(size - 1);
+	queue->free_mask = (uint16_t)(free_ring_size(size) - 1);
+	queue->free_ids = size;
 	queue->free_count = size;
+	queue->size = size;
+	queue->is_packed = packed;
+	if (!packed)
+		queue->split.next = (void *)((char *)queue->free + links);
 	return queue;
 }
 
 /*
  * Nobody waits for interrupts: without event index that is said by a flag, with it by an event that
- * lies half a ring of index space away (2.7.7).
+ * lies half of all indices away (2.7.7).
  */
-static void suppress_interrupts(struct plx_virtq_split *queue)
+static void start_split(struct plx_virtq *queue, const struct layout *layout)
 {
+	queue->split.desc = queue->memory;
+	queue->split.avail = (void *)((char *)queue->memory + layout->driver);
+	queue->split.used = (void *)((char *)queue->memory + layout->device);
 	if (queue->event_idx)
 		plx_shared16_write(plx_virtq_split_used_event(queue), 0x8000);
 	else
-		plx_shared16_write(&queue->avail->flags, VIRTQ_AVAIL_F_NO_INTERRUPT);
+		plx_shared16_write(&queue->split.avail->flags, VIRTQ_AVAIL_F_NO_INTERRUPT);
 }
 
-int plx_virtq_split_create(struct plx_virtio *virtio, uint16_t index, uint16_t wanted, uint16_t limit,
-                           struct plx_virtq_split **out)
+/* Both wrap bits start as 1 (2.8.1). */
+static void start_packed(struct plx_virtq *queue, const struct layout *layout)
 {
+	queue->packed.desc = queue->memory;
+	queue->packed.driver_event = (void *)((char *)queue->memory + layout->driver);
+	queue->packed.device_event = (void *)((char *)queue->memory + layout->device);
+	queue->packed.avail_flags = VIRTQ_PACKED_DESC_F_AVAIL;
+	queue->packed.used_flags = PLX_VIRTQ_PACKED_BOTH;
+	plx_shared16_write(&queue->packed.driver_event->flags, VIRTQ_PACKED_EVENT_DISABLE);
+}
+
+int plx_virtq_create(struct plx_virtio *virtio, uint16_t index, uint16_t wanted, uint16_t limit,
+                           struct plx_virtq **out)
+{
+	bool packed = plx_virtio_has(virtio, VIRTIO_F_RING_PACKED);
 	struct plx_virtio_queue program;
-	struct plx_virtq_split *queue;
+	struct plx_virtq *queue;
 	struct layout layout;
 	uint16_t size;
 	int err;
@@ -154,7 +196,7 @@ int plx_virtq_split_create(struct plx_virtio *virtio, uint16_t index, uint16_t w
 	err = choose_size(virtio, index, wanted, limit, &size);
 	if (err)
 		return err;
-	queue = allocate(size);
+	queue = allocate(size, packed);
 	if (!queue)
 		return plx_fail(ENOMEM, "%s: out of memory for queue %u", virtio->name, index);
 	queue->mem = virtio->mem;
@@ -162,22 +204,22 @@ int plx_virtq_split_create(struct plx_virtio *virtio, uint16_t index, uint16_t w
 	queue->index = index;
 	queue->event_idx = plx_virtio_has(virtio, VIRTIO_F_EVENT_IDX);
 	(void)snprintf(queue->name, sizeof(queue->name), "%s queue %u", virtio->name, index);
-	layout = lay_out(size, virtio->transport->legacy);
+	layout = lay_out(virtio, size, packed);
 	err = plx_mem_alloc(virtio->mem, layout.size, layout.align, virtio->numa_node, 0,
 	                    &queue->memory);
 	if (err)
 		goto free_queue;
-	queue->desc = queue->memory;
-	queue->avail = (void *)((char *)queue->memory + layout.avail);
-	queue->used = (void *)((char *)queue->memory + layout.used);
-	suppress_interrupts(queue);
+	if (packed)
+		start_packed(queue, &layout);
+	else
+		start_split(queue, &layout);
 	program = (struct plx_virtio_queue){
 		.index = index,
 		.size = size,
-		.descriptor_area = plx_mem_iova(virtio->mem, queue->desc),
-		.driver_area = plx_mem_iova(virtio->mem, queue->avail),
-		.device_area = plx_mem_iova(virtio->mem, queue->used),
+		.descriptor_area = plx_mem_iova(virtio->mem, queue->memory),
 	};
+	program.driver_area = program.descriptor_area + layout.driver;
+	program.device_area = program.descriptor_area + layout.device;
 	plx_trace_add(&virtio->trace, PLX_TRACE_QUEUE, index, size);
 	err = virtio->transport->queue_setup(virtio, &program, &queue->doorbell);
 	if (err)
@@ -192,12 +234,12 @@ free_queue:
 	return err;
 }
 
-void plx_virtq_split_disconnect(struct plx_virtq_split *queue)
+void plx_virtq_disconnect(struct plx_virtq *queue)
 {
 	plx_mmio_close(&queue->doorbell.window);
 }
 
-void plx_virtq_split_destroy(struct plx_virtq_split *queue)
+void plx_virtq_destroy(struct plx_virtq *queue)
 {
 	if (!queue)
 		return;
@@ -205,7 +247,7 @@ void plx_virtq_split_destroy(struct plx_virtq_split *queue)
 	free(queue);
 }
 
-void *plx_virtq_split_reclaim(struct plx_virtq_split *queue, unsigned *cursor)
+void *plx_virtq_reclaim(struct plx_virtq *queue, unsigned *cursor)
 {
 	while (queue->in_flight && *cursor < queue->size) {
 		struct plx_virtq_slot *slot = &queue->slot[(*cursor)++];

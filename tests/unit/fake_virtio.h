@@ -6,7 +6,7 @@ extern "C" {
 #include "virtio/handshake.h"
 #include "virtio/virtio.h"
 #include "virtio/virtio_reg.h"
-#include "virtio/virtq_split.h"
+#include "virtio/virtq_ring.h"
 }
 
 #include <cstring>

@@ -22,7 +22,7 @@ class Split : public ::testing::Test
       protected:
 	struct plx_mem *mem = nullptr;
 	FakeVirtio *device = nullptr;
-	struct plx_virtq_split *queue = nullptr;
+	struct plx_virtq *queue = nullptr;
 	std::vector<std::string> messages;
 	struct plx_log log = {};
 	uint16_t taken = 0; /* the device's place in the available ring */
@@ -51,7 +51,7 @@ class Split : public ::testing::Test
 	{
 		if (event_idx)
 			plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_EVENT_IDX);
-		ASSERT_EQ(plx_virtq_split_create(&device->virtio, 3, size, 1024, &queue), 0)
+		ASSERT_EQ(plx_virtq_create(&device->virtio, 3, size, 1024, &queue), 0)
 			<< plx_error();
 		taken = 0;
 	}
@@ -59,8 +59,8 @@ class Split : public ::testing::Test
 	void close()
 	{
 		if (queue)
-			plx_virtq_split_disconnect(queue);
-		plx_virtq_split_destroy(queue);
+			plx_virtq_disconnect(queue);
+		plx_virtq_destroy(queue);
 		queue = nullptr;
 	}
 
@@ -69,20 +69,20 @@ class Split : public ::testing::Test
 	/* The next head that the driver made available, or -1. */
 	int device_take()
 	{
-		uint16_t idx = plx_shared16_read(&queue->avail->idx);
+		uint16_t idx = plx_shared16_read(&queue->split.avail->idx);
 
 		if (idx == taken)
 			return -1;
-		return plx_shared16_read(&queue->avail->ring[taken++ & (queue->size - 1)]);
+		return plx_shared16_read(&queue->split.avail->ring[taken++ & (queue->size - 1)]);
 	}
 
 	void device_put(uint32_t id, uint32_t len)
 	{
-		uint16_t idx = plx_shared16_read(&queue->used->idx);
+		uint16_t idx = plx_shared16_read(&queue->split.used->idx);
 
-		plx_shared32_write(&queue->used->ring[idx & (queue->size - 1)].id, id);
-		plx_shared32_write(&queue->used->ring[idx & (queue->size - 1)].len, len);
-		plx_shared16_write(&queue->used->idx, (uint16_t)(idx + 1));
+		plx_shared32_write(&queue->split.used->ring[idx & (queue->size - 1)].id, id);
+		plx_shared32_write(&queue->split.used->ring[idx & (queue->size - 1)].len, len);
+		plx_shared16_write(&queue->split.used->idx, (uint16_t)(idx + 1));
 	}
 
 	bool was_notified()
@@ -108,7 +108,7 @@ class Split : public ::testing::Test
 	{
 		uint32_t unused;
 
-		if (plx_virtq_split_ready(queue) <= 0)
+		if (!plx_virtq_split_ready(queue))
 			return 0;
 		return (uintptr_t)plx_virtq_split_pop(queue, len ? len : &unused, check);
 	}
@@ -129,9 +129,9 @@ TEST_F(Split, RegistersAreProgrammedWithAlignedParts)
 	EXPECT_EQ(device->programmed.descriptor_area % VIRTQ_DESC_ALIGN, 0u);
 	EXPECT_EQ(device->programmed.driver_area % VIRTQ_AVAIL_ALIGN, 0u);
 	EXPECT_EQ(device->programmed.device_area % VIRTQ_USED_ALIGN, 0u);
-	EXPECT_EQ(device->programmed.descriptor_area, plx_mem_iova(mem, queue->desc));
-	EXPECT_EQ(plx_shared16_read(&queue->used->flags), 0);
-	EXPECT_EQ(plx_shared16_read(&queue->avail->flags), VIRTQ_AVAIL_F_NO_INTERRUPT);
+	EXPECT_EQ(device->programmed.descriptor_area, plx_mem_iova(mem, queue->split.desc));
+	EXPECT_EQ(plx_shared16_read(&queue->split.used->flags), 0);
+	EXPECT_EQ(plx_shared16_read(&queue->split.avail->flags), VIRTQ_AVAIL_F_NO_INTERRUPT);
 }
 
 TEST_F(Split, PartsLieOnCacheLinesOfTheirOwn)
@@ -139,8 +139,8 @@ TEST_F(Split, PartsLieOnCacheLinesOfTheirOwn)
 	for (uint16_t size : {1, 2, 8, 64, 1024}) {
 		device->queue_max = size;
 		open(size);
-		auto desc = (uintptr_t)queue->desc, avail = (uintptr_t)queue->avail;
-		auto used = (uintptr_t)queue->used;
+		auto desc = (uintptr_t)queue->split.desc, avail = (uintptr_t)queue->split.avail;
+		auto used = (uintptr_t)queue->split.used;
 		EXPECT_GE(avail, desc + 16u * size);
 		EXPECT_GE(used, avail + 6u + 2u * size);
 		EXPECT_EQ(avail % PLX_CACHE_LINE, 0u);
@@ -163,7 +163,7 @@ TEST_F(Split, SizeOfItsOwnIsTheDevicesUpToTheLimit)
 TEST_F(Split, SizeThatIsNotOfferedIsRefusedWithTheLargest)
 {
 	for (uint16_t size : {512, 100, 3}) {
-		EXPECT_EQ(plx_virtq_split_create(&device->virtio, 0, size, 1024, &queue), -EINVAL);
+		EXPECT_EQ(plx_virtq_create(&device->virtio, 0, size, 1024, &queue), -EINVAL);
 		EXPECT_NE(std::string(plx_error()).find("256"), std::string::npos) << plx_error();
 	}
 }
@@ -173,10 +173,10 @@ TEST_F(Split, SizeThatNoRingCanHaveIsRefused)
 {
 	for (uint16_t size : {0, 3, 100, 40000}) {
 		device->queue_max = size;
-		EXPECT_EQ(plx_virtq_split_create(&device->virtio, 0, 0, 1024, &queue), -EPROTO) << size;
+		EXPECT_EQ(plx_virtq_create(&device->virtio, 0, 0, 1024, &queue), -EPROTO) << size;
 	}
 	device->queue_max = 0xffff;
-	EXPECT_EQ(plx_virtq_split_create(&device->virtio, 0, 0, 1024, &queue), -ENODEV);
+	EXPECT_EQ(plx_virtq_create(&device->virtio, 0, 0, 1024, &queue), -ENODEV);
 }
 
 TEST_F(Split, ChainsAreDescribedReadableFirst)
@@ -187,7 +187,7 @@ TEST_F(Split, ChainsAreDescribedReadableFirst)
 	int at = device_take();
 	ASSERT_GE(at, 0);
 	for (unsigned i = 0; i < 5; i++) {
-		const struct virtq_desc *desc = &queue->desc[at];
+		const struct virtq_desc *desc = &queue->split.desc[at];
 		uint16_t flags = plx_shared16_read(&desc->flags);
 
 		EXPECT_EQ(plx_shared64_read(&desc->addr), 0x1000u * i);
@@ -249,7 +249,7 @@ TEST_F(Split, DeviceIsNotifiedUnlessItSaysNot)
 	EXPECT_TRUE(was_notified());
 	plx_virtq_split_kick(queue);
 	EXPECT_FALSE(was_notified()) << "there is nothing new";
-	plx_shared16_write(&queue->used->flags, VIRTQ_USED_F_NO_NOTIFY);
+	plx_shared16_write(&queue->split.used->flags, VIRTQ_USED_F_NO_NOTIFY);
 	add(2, 1, 0);
 	plx_virtq_split_publish(queue);
 	plx_virtq_split_kick(queue);
@@ -262,23 +262,23 @@ TEST_F(Split, DeviceIsNotifiedUnlessItSaysNot)
 TEST_F(Split, NotificationIsForcedWhenNothingMoves)
 {
 	open(16);
-	plx_shared16_write(&queue->used->flags, VIRTQ_USED_F_NO_NOTIFY);
+	plx_shared16_write(&queue->split.used->flags, VIRTQ_USED_F_NO_NOTIFY);
 	add(1, 0, 1);
 	plx_virtq_split_publish(queue);
 	plx_virtq_split_kick(queue);
 	ASSERT_FALSE(was_notified());
 	queue->withheld -= 2 * PLX_VIRTQ_PATIENCE_CYCLES;
-	plx_virtq_split_idle(queue);
+	plx_virtq_idle(queue);
 	EXPECT_TRUE(was_notified());
 	EXPECT_EQ(queue->counters.forced, 1u);
-	plx_virtq_split_idle(queue);
+	plx_virtq_idle(queue);
 	EXPECT_FALSE(was_notified()) << "once is enough";
 }
 
 TEST_F(Split, ProgressEndsTheWaitForANotification)
 {
 	open(16);
-	plx_shared16_write(&queue->used->flags, VIRTQ_USED_F_NO_NOTIFY);
+	plx_shared16_write(&queue->split.used->flags, VIRTQ_USED_F_NO_NOTIFY);
 	add(1, 0, 1);
 	plx_virtq_split_publish(queue);
 	plx_virtq_split_kick(queue);
@@ -290,11 +290,11 @@ TEST_F(Split, ProgressEndsTheWaitForANotification)
 TEST_F(Split, EventIndexDecidesOnEveryBatch)
 {
 	open(16, true);
-	EXPECT_EQ(plx_shared16_read(&queue->avail->flags), 0) << "with event index the flag stays 0";
+	EXPECT_EQ(plx_shared16_read(&queue->split.avail->flags), 0) << "with event index the flag stays 0";
 	/* The flag is to be ignored, whatever it says. */
-	plx_shared16_write(&queue->used->flags, VIRTQ_USED_F_NO_NOTIFY);
+	plx_shared16_write(&queue->split.used->flags, VIRTQ_USED_F_NO_NOTIFY);
 	for (unsigned i = 0; i < 70000; i++) {
-		uint16_t old = queue->avail_idx;
+		uint16_t old = queue->split.avail_idx;
 		uint16_t batch = (uint16_t)(1 + i % 5);
 		uint16_t event = (uint16_t)(old + i % 7);
 		bool crossed = false;
@@ -322,8 +322,8 @@ TEST_F(Split, UsedIndexAheadOfWhatIsInFlightBreaksTheQueue)
 	open(16);
 	add(1, 0, 1);
 	plx_virtq_split_publish(queue);
-	plx_shared16_write(&queue->used->idx, 2);
-	EXPECT_EQ(plx_virtq_split_ready(queue), -EIO);
+	plx_shared16_write(&queue->split.used->idx, 2);
+	EXPECT_FALSE(plx_virtq_split_ready(queue));
 	expect_broken(PLX_VIRTQ_USED_IDX);
 }
 
@@ -337,8 +337,8 @@ TEST_F(Split, UsedIndexThatRunsBackwardBreaksTheQueue)
 	ASSERT_EQ(get(), 1u);
 	add(2, 0, 1);
 	plx_virtq_split_publish(queue);
-	plx_shared16_write(&queue->used->idx, 0);
-	EXPECT_EQ(plx_virtq_split_ready(queue), -EIO);
+	plx_shared16_write(&queue->split.used->idx, 0);
+	EXPECT_FALSE(plx_virtq_split_ready(queue));
 	expect_broken(PLX_VIRTQ_USED_IDX);
 }
 
@@ -425,18 +425,18 @@ TEST_F(Split, WhatTheDeviceWritesIntoTheDriversPartsHasNoEffect)
 		plx_virtq_split_publish(queue);
 		int head = device_take();
 		for (unsigned i = 0; i < 16; i++) {
-			memset(&queue->desc[i], 0xff, sizeof(queue->desc[i]));
-			plx_shared16_write(&queue->avail->ring[i], 0x7777);
+			memset(&queue->split.desc[i], 0xff, sizeof(queue->split.desc[i]));
+			plx_shared16_write(&queue->split.avail->ring[i], 0x7777);
 		}
 		device_put((uint32_t)head, 1);
 		ASSERT_EQ(get(), round);
 		ASSERT_EQ(queue->free_count, 16);
 	}
 	/* The driver's index is the driver's: what the device wrote there is overwritten. */
-	plx_shared16_write(&queue->avail->idx, 0x1234);
+	plx_shared16_write(&queue->split.avail->idx, 0x1234);
 	add(1, 1, 0);
 	plx_virtq_split_publish(queue);
-	EXPECT_EQ(plx_shared16_read(&queue->avail->idx), 201);
+	EXPECT_EQ(plx_shared16_read(&queue->split.avail->idx), 201);
 }
 
 /* --- conservation --- */
@@ -454,7 +454,7 @@ TEST_F(Split, WhatWasInFlightComesBackOnceAfterAReset)
 		device_put((uint32_t)device_take(), 0);
 	for (uintptr_t i = 1; i <= 5; i++)
 		ASSERT_EQ(get(), i);
-	while (auto cookie = (uintptr_t)plx_virtq_split_reclaim(queue, &cursor))
+	while (auto cookie = (uintptr_t)plx_virtq_reclaim(queue, &cursor))
 		EXPECT_TRUE(back.insert(cookie).second);
 	EXPECT_EQ(back.size(), 15u);
 	EXPECT_EQ(*back.begin(), 6u);
@@ -508,7 +508,7 @@ TEST_F(Split, RandomUseMatchesTheReference)
 			ASSERT_EQ(queue->fault, PLX_VIRTQ_OK);
 		}
 		for (unsigned cursor = 0;
-		     auto cookie = (uintptr_t)plx_virtq_split_reclaim(queue, &cursor);)
+		     auto cookie = (uintptr_t)plx_virtq_reclaim(queue, &cursor);)
 			ASSERT_EQ(out.erase(cookie), 1u);
 		EXPECT_TRUE(out.empty());
 		close();

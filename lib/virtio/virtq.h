@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_VIRTIO_VIRTQ_H
+#define PLX_VIRTIO_VIRTQ_H
+
+#include "base/barrier.h"
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "virtio/virtio.h"
+#include "virtio/virtio_reg.h"
+
+/*
+ * A virtqueue, driver's side (virtio 1.4, 2.6): what is common to both layouts.
+ *
+ * Everything that the driver decides by lies in private memory: which descriptors are free, which
+ * belong to a chain in flight, what was posted. The ring that the device shares is written, and read
+ * only where the device reports what it used; each such value is read once and checked. A device that
+ * breaks the rules gets its queue marked broken; the queue is then not touched again until the device
+ * is reset.
+ *
+ * One thread at a time uses a queue. Its operations are the inline functions of virtq_split.h and
+ * virtq_packed.h, and those of virtq_ring.h that stand for either by a constant.
+ */
+
+/* Why a queue is broken. */
+enum plx_virtq_fault {
+	PLX_VIRTQ_OK,
+	PLX_VIRTQ_USED_IDX,   /* more was reported used than is in flight */
+	PLX_VIRTQ_ID_RANGE,   /* a used id is not an index of the ring */
+	PLX_VIRTQ_ID_UNKNOWN, /* a used id is no head in flight, or came twice */
+	PLX_VIRTQ_LEN,        /* more bytes were written than had been posted */
+};
+
+const char *plx_virtq_fault_name(enum plx_virtq_fault fault);
+
+/* A chain in flight, by its id: in a split ring the index of its first descriptor. */
+struct plx_virtq_slot {
+	void *cookie;
+	uint32_t writable; /* bytes that the device may write */
+	uint32_t count;    /* descriptors of the chain; 0 when the slot is not in flight */
+};
+
+struct plx_virtq_counters {
+	uint64_t kicks;      /* notifications sent */
+	uint64_t suppressed; /* notifications that the device did not want */
+	uint64_t forced;     /* notifications sent against its wish, since nothing moved */
+};
+
+/* A split ring (2.7). Indices run free, modulo 2^16. */
+struct plx_virtq_split {
+	struct virtq_desc *desc;
+	struct virtq_avail *avail;
+	struct virtq_used *used;
+	uint16_t *next;      /* private: the descriptor behind each in its chain */
+	uint16_t avail_idx;  /* next entry of the available ring */
+	uint16_t used_idx;   /* next entry of the used ring */
+	uint16_t used_seen;  /* the device's index when last read */
+};
+
+/* A packed ring (2.8). Places run from 0 to the queue's size, and a wrap bit flips on each round. */
+struct plx_virtq_packed {
+	struct virtq_packed_desc *desc;
+	struct virtq_packed_event *driver_event;
+	struct virtq_packed_event *device_event;
+	uint16_t avail_at;      /* next place to make available */
+	uint16_t used_at;       /* next place to find used */
+	uint16_t avail_flags;   /* AVAIL and USED as they mark an available descriptor on this round */
+	uint16_t used_flags;    /* AVAIL and USED as they mark a used one */
+	uint16_t pending_at;    /* head of what was added and is not published */
+	uint16_t pending_flags; /* its flags, held back until then; 0 when there is none */
+	uint16_t avail_count;   /* descriptors ever made available, running free */
+};
+
+struct plx_virtq {
+	/* What every burst touches. */
+	union {
+		struct plx_virtq_split split;
+		struct plx_virtq_packed packed;
+	};
+	struct plx_virtq_slot *slot; /* private, by id */
+	uint16_t *free;              /* private: a ring of free ids, taken in the order of their return */
+	uint16_t free_mask;          /* of @free */
+	uint16_t free_first;         /* of @free, running free */
+	uint16_t free_ids;           /* in @free */
+	uint16_t free_count;         /* descriptors that are free */
+	uint16_t size;
+	uint16_t told;      /* split.avail_idx or packed.avail_count when the device was last told */
+	uint16_t in_flight; /* chains */
+	bool event_idx;
+	uint8_t fault;     /* enum plx_virtq_fault */
+	uint64_t withheld; /* plx_cycles() when a notification was first suppressed; 0: none is */
+	struct plx_virtq_counters counters;
+
+	/* What only control calls touch. */
+	struct plx_mem *mem;
+	const struct plx_log *log;
+	void *memory;
+	uint16_t index;
+	bool is_packed;
+	struct plx_virtio_doorbell doorbell;
+	char name[PLX_DEVICE_NAME_LEN + 16];
+} __cache_aligned;
+
+/*
+ * plx_virtq_create() - Build a queue in the layout that was negotiated and program it into the device.
+ * @index: of the queue
+ * @size: entries; 0 takes the device's, but at most @limit
+ *
+ * Return: 0; -EINVAL when the device does not offer the size; -EPROTO when what it offers is not
+ * possible; -ENOMEM.
+ */
+int plx_virtq_create(struct plx_virtio *virtio, uint16_t index, uint16_t size, uint16_t limit,
+                     struct plx_virtq **queue);
+
+/* Close the doorbell, while the device is still there. */
+void plx_virtq_disconnect(struct plx_virtq *queue);
+
+/*
+ * Free a queue that the device has forgotten and that is disconnected. Buffers still in flight are
+ * the caller's to fetch first, with plx_virtq_reclaim(). NULL is allowed.
+ */
+void plx_virtq_destroy(struct plx_virtq *queue);
+
+/*
+ * plx_virtq_reclaim() - Take back one chain that was in flight when the device was reset.
+ * @cursor: 0 for the first call; where the search stands
+ *
+ * Return: Its cookie; NULL when there is none left.
+ */
+void *plx_virtq_reclaim(struct plx_virtq *queue, unsigned *cursor);
+
+/* Mark a queue broken, say so once, and note the reason for plx_error(). */
+void plx_virtq_break(struct plx_virtq *queue, enum plx_virtq_fault fault, uint64_t value);
+
+/* Notify the device, whatever it wishes. */
+void plx_virtq_ring_doorbell(struct plx_virtq *queue);
+
+/* Notify it because nothing has moved for too long. */
+void plx_virtq_nudge(struct plx_virtq *queue);
+
+/* A piece of memory as a device addresses it. */
+struct plx_virtq_buffer {
+	uint64_t iova;
+	uint32_t len;
+};
+
+static __always_inline_fn uint16_t plx_virtq_take_id(struct plx_virtq *queue)
+{
+	queue->free_ids--;
+	return queue->free[queue->free_first++ & queue->free_mask];
+}
+
+static __always_inline_fn void plx_virtq_return_id(struct plx_virtq *queue, uint16_t id)
+{
+	queue->free[(uint16_t)(queue->free_first + queue->free_ids++) & queue->free_mask] = id;
+}
+
+/*
+ * A device that suppresses notifications must come and look by itself. One that does not would hold
+ * a queue for ever, so after this many cycles (17 to 100 ms on CPUs of 6 to 1 GHz) without any
+ * progress it is notified all the same.
+ */
+#define PLX_VIRTQ_PATIENCE_CYCLES UINT64_C(100000000)
+
+/* Called when a poll found nothing: see that a suppressed notification is not waited on for ever. */
+static __always_inline_fn void plx_virtq_idle(struct plx_virtq *queue)
+{
+	if (unlikely(queue->withheld) && plx_cycles() - queue->withheld > PLX_VIRTQ_PATIENCE_CYCLES)
+		plx_virtq_nudge(queue);
+}
+
+/* What follows from the device's wish. */
+static __always_inline_fn void plx_virtq_notify(struct plx_virtq *queue, bool wanted)
+{
+	if (wanted) {
+		queue->withheld = 0;
+		queue->counters.kicks++;
+		plx_virtq_ring_doorbell(queue);
+		return;
+	}
+	queue->counters.suppressed++;
+	if (!queue->withheld)
+		queue->withheld = plx_cycles();
+	else
+		plx_virtq_idle(queue);
+}
+
+/* Whether an index that an event waits for lies in what was published since @old (2.7.10). */
+static __always_inline_fn bool plx_virtq_crossed(uint16_t event, uint16_t now, uint16_t old)
+{
+	return (uint16_t)(now - event - 1) < (uint16_t)(now - old);
+}
+
+/*
+ * plx_virtq_claim() - Check a used id and length, and end the flight of their chain.
+ * @id: all 32 bits of it, which are tested before any are dropped
+ * @check_len: whether more than was posted breaks the queue; a constant
+ *
+ * Return: The chain's slot; NULL when the queue is broken.
+ */
+static __always_inline_fn struct plx_virtq_slot *plx_virtq_claim(struct plx_virtq *queue, uint32_t id,
+                                                                 uint32_t len, const bool check_len)
+{
+	struct plx_virtq_slot *slot;
+
+	if (unlikely(id >= queue->size)) {
+		plx_virtq_break(queue, PLX_VIRTQ_ID_RANGE, id);
+		return NULL;
+	}
+	slot = &queue->slot[id];
+	if (unlikely(!slot->count)) {
+		plx_virtq_break(queue, PLX_VIRTQ_ID_UNKNOWN, id);
+		return NULL;
+	}
+	if (check_len && unlikely(len > slot->writable)) {
+		plx_virtq_break(queue, PLX_VIRTQ_LEN, len);
+		return NULL;
+	}
+	queue->in_flight--;
+	queue->withheld = 0;
+	return slot;
+}
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PLX_VIRTIO_VIRTQ_RING_H
+#define PLX_VIRTIO_VIRTQ_RING_H
+
+#include "virtio/virtq_packed.h"
+#include "virtio/virtq_split.h"
+
+/*
+ * The operations of a queue of either layout. @packed is a constant where a path is specialised, and
+ * queue->is_packed where it does not matter; after inlining nothing is left of the choice. What each
+ * does stands in virtq_split.h.
+ */
+
+static __always_inline_fn void plx_virtq_add(struct plx_virtq *queue,
+                                             const struct plx_virtq_buffer *buffers,
+                                             const unsigned readable, const unsigned writable,
+                                             void *cookie, const bool packed)
+{
+	if (packed)
+		plx_virtq_packed_add(queue, buffers, readable, writable, cookie);
+	else
+		plx_virtq_split_add(queue, buffers, readable, writable, cookie);
+}
+
+static __always_inline_fn void plx_virtq_publish(struct plx_virtq *queue, const bool packed)
+{
+	if (packed)
+		plx_virtq_packed_publish(queue);
+	else
+		plx_virtq_split_publish(queue);
+}
+
+static __always_inline_fn void plx_virtq_kick(struct plx_virtq *queue, const bool packed)
+{
+	if (packed)
+		plx_virtq_packed_kick(queue);
+	else
+		plx_virtq_split_kick(queue);
+}
+
+static __always_inline_fn bool plx_virtq_ready(struct plx_virtq *queue, const bool packed)
+{
+	return packed ? plx_virtq_packed_ready(queue) : plx_virtq_split_ready(queue);
+}
+
+static __always_inline_fn void *plx_virtq_pop(struct plx_virtq *queue, uint32_t *len,
+                                              const bool check_len, const bool packed)
+{
+	return packed ? plx_virtq_packed_pop(queue, len, check_len)
+	              : plx_virtq_split_pop(queue, len, check_len);
+}
+
+#endif
