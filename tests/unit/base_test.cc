@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
 #include <climits>
 #include <csignal>
 #include <string>
@@ -39,6 +40,13 @@ TEST(Error, MaySayMoreOfTheReasonBefore)
 	(void)plx_fail(EIO, "register 0x10 does not answer");
 	EXPECT_EQ(plx_fail(EIO, "0000:00:03.0: %s: plug it in", plx_error()), -EIO);
 	EXPECT_STREQ(plx_error(), "0000:00:03.0: register 0x10 does not answer: plug it in");
+}
+
+TEST(Error, LeavesErrnoToBeReadAfterIt)
+{
+	errno = EBUSY;
+	EXPECT_EQ(plx_fail(errno, "cannot open: %m"), -EBUSY);
+	EXPECT_STREQ(plx_error(), "cannot open: Device or resource busy");
 }
 
 TEST(Error, CutsWhatIsTooLong)

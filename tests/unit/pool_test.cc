@@ -68,6 +68,19 @@ class PoolTest : public MemTest
 	{
 		plx_pool_return(packets.data(), (uint32_t)packets.size());
 	}
+
+	void expect_each_packet_once()
+	{
+		plx_pool_cache *c = cache();
+
+		EXPECT_EQ(plx_pool_available(pool), plx_pool_count(pool));
+		Packets all = drain(c);
+		EXPECT_EQ(std::set<plx_packet *>(all.begin(), all.end()).size(),
+			plx_pool_count(pool));
+		EXPECT_TRUE(log.messages.empty());
+		give(all);
+		plx_pool_cache_destroy(c);
+	}
 };
 
 TEST_F(PoolTest, DescribesItself)
@@ -311,6 +324,8 @@ TEST_F(PoolTest, FreeGivesEverySegmentBackOnce)
 		plx_pool_cache_destroy(c);
 		plx_packet_free(chain(packets));
 		EXPECT_EQ(plx_pool_available(pool), 256u);
+		for (plx_packet *packet : packets) /* a later free must not find the old links */
+			EXPECT_TRUE(!packet->next && packet->segments == 1);
 	}
 }
 
@@ -405,7 +420,7 @@ TEST_F(PoolTest, APacketIsNeverInTwoHands)
 		Packets held;
 
 		for (int i = 0; i < 30000; i++) {
-			uint32_t burst = 1 + random() % 64;
+			uint32_t burst = 1 + random() % kHalf; /* the depot sees a lot */
 			Packets some(burst);
 
 			if (random() % 2 && plx_pool_get(c, some.data(), burst)) {
@@ -436,15 +451,28 @@ TEST_F(PoolTest, APacketIsNeverInTwoHands)
 	two.join();
 	EXPECT_EQ(taken_twice, 0u);
 	EXPECT_GT(rounds, 1000u);
-	EXPECT_EQ(plx_pool_available(pool), count);
+	expect_each_packet_once();
+}
 
-	/* All are there, each once. */
-	plx_pool_cache *c = cache();
-	Packets all = drain(c);
-	EXPECT_EQ(std::set<plx_packet *>(all.begin(), all.end()).size(), count);
-	give(all);
-	plx_pool_cache_destroy(c);
-	EXPECT_TRUE(log.messages.empty());
+/* Nothing but the depot, so that the threads meet there. */
+TEST_F(PoolTest, TheDepotServesManyThreadsAtOnce)
+{
+	constexpr uint32_t count = 1500;
+
+	make(count);
+	auto work = [this] {
+		plx_pool_cache *c = cache();
+
+		for (int i = 0; i < 100000; i++) {
+			plx_pool_cache_fill(c, PLX_POOL_CACHE_SIZE);
+			plx_pool_cache_spill(c, PLX_POOL_CACHE_SIZE);
+		}
+		plx_pool_cache_destroy(c);
+	};
+	std::thread one(work), two(work);
+	one.join();
+	two.join();
+	expect_each_packet_once();
 }
 
 /* One thread takes, another gives back, as a forwarder with a queue on each core does. */
@@ -476,7 +504,7 @@ TEST_F(PoolTest, PacketsFlowFromOneCacheToAnother)
 	}
 	consumer.join();
 	plx_pool_cache_destroy(c);
-	EXPECT_EQ(plx_pool_available(pool), 2048u);
+	expect_each_packet_once();
 }
 
 } // namespace

@@ -190,9 +190,10 @@ static inline void plx_pool_put(struct plx_pool_cache *cache, struct plx_packet 
 
 /**
  * plx_packet_free() - Give a whole frame back, each segment to its pool.
- * @packet: the first segment, or NULL
+ * @packet: the first segment, prepared or received, or NULL
  *
- * For the slow path: takes the depot's lock. Any thread may call.
+ * Follows @next through as many packets as the first says it has segments, and no further; leaves
+ * each a frame of one segment. For the slow path: takes the depot's lock. Any thread may call.
  */
 PLX_API void plx_packet_free(struct plx_packet *packet);
 
