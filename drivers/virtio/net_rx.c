@@ -99,7 +99,6 @@ static __always_inline_fn void set_first(const struct net_rxq *queue, struct plx
 	packet->data_off = (uint16_t)(queue->header_off + queue->header_len);
 	packet->segments = 1;
 	packet->flags = 0;
-	packet->reserved = 0;
 }
 
 /* Take the next buffer of a frame. Return: NULL when none has come, or the queue broke. */

@@ -30,7 +30,8 @@ static_assert(sizeof(struct plx_packet) == PLX_CACHE_LINE, "a packet is one line
  */
 struct plx_pool {
 	struct plx_mem *mem;
-	uint8_t *objects; /* the packets, in DMA memory */
+	struct plx_packet *packets; /* in ordinary memory, out of the devices' reach */
+	uint8_t *buffers;           /* in DMA memory */
 	uint64_t stride;
 	uint32_t count;
 	uint16_t headroom;
@@ -61,12 +62,12 @@ static int check_config(const struct plx_pool_config *config)
 }
 
 /*
- * An odd number of cache lines: the first lines of the packets, which every burst touches, then
+ * An odd number of cache lines: the first lines of the buffers, which every burst touches, then
  * fall into all sets of a cache. A power of two would put them into a few.
  */
 static uint64_t stride_of(const struct plx_pool_config *config)
 {
-	uint64_t bytes = sizeof(struct plx_packet) + config->headroom + config->data_size;
+	uint64_t bytes = (uint64_t)config->headroom + config->data_size;
 	uint64_t lines = plx_align_up(bytes, PLX_CACHE_LINE) / PLX_CACHE_LINE;
 
 	return (lines | 1) * PLX_CACHE_LINE;
@@ -83,29 +84,38 @@ static void init_lock(pthread_mutex_t *lock)
 	(void)pthread_mutexattr_destroy(&attr);
 }
 
-static int allocate_objects(struct plx_pool *pool, int node)
+static int allocate_packets(struct plx_pool *pool, int node)
 {
 	unsigned callers_node;
-	void *objects;
+	void *buffers;
 	int err;
 
+	pool->packets = aligned_alloc(PLX_CACHE_LINE, pool->count * sizeof(*pool->packets));
+	if (!pool->packets)
+		return plx_fail(ENOMEM, "out of memory for a pool of %u packets", pool->count);
 	if (node == -1 && !getcpu(NULL, &callers_node))
 		node = (int)callers_node;
 	err = plx_mem_alloc(
-		pool->mem, pool->count * pool->stride, PLX_CACHE_LINE, node, 0, &objects);
-	if (!err)
-		pool->objects = objects;
+		pool->mem, pool->count * pool->stride, PLX_CACHE_LINE, node, 0, &buffers);
+	if (err)
+		free(pool->packets);
+	else
+		pool->buffers = buffers;
 	return err;
 }
 
 static void make_packets(struct plx_pool *pool)
 {
 	for (uint32_t i = 0; i < pool->count; i++) {
-		struct plx_packet *packet = (void *)(pool->objects + i * pool->stride);
+		struct plx_packet *packet = &pool->packets[i];
+		uint8_t *buffer = pool->buffers + i * pool->stride;
 
-		packet->iova = plx_mem_iova(pool->mem, plx_packet_buffer(packet));
-		packet->pool = pool;
-		packet->buf_len = (uint16_t)(pool->headroom + pool->data_size);
+		*packet = (struct plx_packet){
+			.iova = plx_mem_iova(pool->mem, buffer),
+			.pool = pool,
+			.buf_len = (uint16_t)(pool->headroom + pool->data_size),
+			.buffer = buffer,
+		};
 		plx_packet_prepare(packet, pool->headroom);
 		/* From the end, so that the first packets taken are the first in memory. */
 		pool->depot[pool->count - 1 - i] = packet;
@@ -132,7 +142,7 @@ int plx_pool_create_in(
 		.headroom = config->headroom,
 		.data_size = config->data_size,
 	};
-	err = allocate_objects(pool, config->numa_node);
+	err = allocate_packets(pool, config->numa_node);
 	if (err)
 		goto free_pool;
 	if (CHECK_RETURNS) {
@@ -140,7 +150,7 @@ int plx_pool_create_in(
 		if (!pool->resting) {
 			err = plx_fail(
 				ENOMEM, "out of memory for a pool of %u packets", config->count);
-			goto free_objects;
+			goto free_packets;
 		}
 		memset(pool->resting, 1, pool->count);
 	}
@@ -149,8 +159,9 @@ int plx_pool_create_in(
 	*out = pool;
 	return 0;
 
-free_objects:
-	plx_mem_free(mem, pool->objects);
+free_packets:
+	plx_mem_free(mem, pool->buffers);
+	free(pool->packets);
 free_pool:
 	free(pool);
 	return err;
@@ -171,7 +182,8 @@ int plx_pool_destroy(struct plx_pool *pool)
 			"the pool lacks %u of its %u packets and has %u caches: give back every "
 			"packet and destroy every cache first",
 			out, pool->count, caches);
-	plx_mem_free(pool->mem, pool->objects);
+	plx_mem_free(pool->mem, pool->buffers);
+	free(pool->packets);
 	(void)pthread_mutex_destroy(&pool->lock);
 	free(pool->resting);
 	free(pool);
@@ -211,10 +223,10 @@ uint16_t plx_pool_data_size(const struct plx_pool *pool)
 /* A packet's mark, or NULL when it is not one of the pool's. */
 static uint8_t *resting_mark(struct plx_pool *pool, const struct plx_packet *packet)
 {
-	size_t offset = (uintptr_t)packet - (uintptr_t)pool->objects;
-	bool ours = offset % pool->stride == 0 && offset / pool->stride < pool->count;
+	size_t offset = (uintptr_t)packet - (uintptr_t)pool->packets;
+	bool ours = offset % sizeof(*packet) == 0 && offset / sizeof(*packet) < pool->count;
 
-	return ours ? &pool->resting[offset / pool->stride] : NULL;
+	return ours ? &pool->resting[offset / sizeof(*packet)] : NULL;
 }
 
 static void note_surplus(struct plx_pool *pool, uint32_t count)

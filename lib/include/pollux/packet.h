@@ -7,11 +7,13 @@
 
 /**
  * @file
- * The packet: one cache line that describes a buffer, followed in the same object by the buffer
- * itself: first headroom, then data.
+ * The packet: one cache line that describes a buffer, and the buffer: first headroom, then data.
  *
- *     | struct plx_packet, 64 bytes | headroom | data ... | tailroom |
- *     ^ cache line                  ^ buffer   ^ data_off            ^ buf_len
+ *     struct plx_packet --> | headroom | data ... | tailroom |
+ *                           ^ buffer   ^ data_off            ^ buf_len
+ *
+ * Only the buffer lies in memory that devices can reach. A device may write any byte of any buffer at
+ * any time, but not what describes it.
  *
  * A frame that does not fit one buffer is a chain of segments linked by @next; its length and its
  * flags stand in the first.
@@ -37,7 +39,7 @@ struct plx_packet {
 	uint16_t buf_len;         /**< bytes of the buffer: headroom and data; set by the pool */
 	uint16_t segments;        /**< segments of the frame; valid in the first segment */
 	uint32_t flags;           /**< reserved for offloads; 0 */
-	uint64_t reserved;        /**< reserved for offloads; 0 */
+	uint8_t *buffer;          /**< the buffer's first byte; set by the pool */
 	uint64_t user[2];         /**< the application's own; Pollux never touches it */
 } __attribute__((aligned(PLX_CACHE_LINE)));
 
@@ -49,7 +51,7 @@ struct plx_packet {
  */
 static inline uint8_t *plx_packet_buffer(const struct plx_packet *packet)
 {
-	return (uint8_t *)(uintptr_t)(packet + 1);
+	return packet->buffer;
 }
 
 /**
@@ -111,7 +113,6 @@ static inline void plx_packet_prepare(struct plx_packet *packet, uint16_t headro
 	packet->data_off = headroom;
 	packet->segments = 1;
 	packet->flags = 0;
-	packet->reserved = 0;
 }
 
 /**
