@@ -13,7 +13,8 @@ if [ "${1:-}" != --inside ]; then
 	[ "$(id -u)" -eq 0 ] || { echo "1..0 # SKIP only root can make namespaces"; exit 0; }
 	# There is no network inside to fetch a kernel from.
 	"$root/apps/machine" prepare || echo "# the machine's kernel could not be brought up to date"
-	exec unshare --net --mount --pid --fork --kill-child --mount-proc -- "$0" --inside
+	exec unshare --net --mount --pid --fork --kill-child --mount-proc -- \
+		bash "${BASH_SOURCE[0]}" --inside
 fi
 
 export POLLUX_BUILD=${POLLUX_BUILD:-$root/build} LC_ALL=C
@@ -36,13 +37,15 @@ result()
 	sed 's/^/# /' "$scratch/out" "$scratch/err"
 }
 
-# What may not change. The shells and the pipe of this function are the same each time.
+# What may not change.
 list_all()
 {
 	ip -brief link | awk '{ print "link " $1 }'
 	ip netns list
 	sed 's/^/mount /' /proc/self/mounts
-	ps -e -o stat=,args= | awk '$1 !~ /^Z/ { $1 = "process"; print }'
+	# Not into a pipe: its other end would be seen, before it has its name or after.
+	ps -e -o stat=,args= >"$scratch/processes"
+	awk '$1 !~ /^Z/ { $1 = "process"; print }' "$scratch/processes"
 	find "$TMPDIR" -mindepth 1
 }
 
