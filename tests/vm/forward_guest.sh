@@ -4,15 +4,15 @@
 #
 #     forward_guest.sh FOLDER
 #
-# For each N from 1 on: arguments come in N.run; N.up answers once it forwards, or has ended; then a
-# signal comes in N.signal, and N.status answers with how pollux ended, beside N.out and N.err.
-# The file "quit" ends it all.
+# For each N from 1 on: arguments come in N.run; N.up answers "forwarding" or "ended"; then a signal
+# comes in N.signal, and N.status answers with how pollux ended, beside N.out and N.err. The file
+# "quit" ends it all.
 folder=$1
 . "$folder/lib.sh"
 
 asked()
 {
-	[ -e "$folder/$number.run" ] || [ -e "$folder/quit" ]
+	[ -e "$folder/$number.run" ]
 }
 
 # The library's warnings may come first.
@@ -28,16 +28,21 @@ signalled()
 
 run()
 {
-	local status
+	local state status
 
 	read -ra arguments <"$folder/$number.run"
 	: >/tmp/err
-	"$folder/pollux" "${arguments[@]}" >/tmp/out 2>/tmp/err &
+	pollux "${arguments[@]}" >/tmp/out 2>/tmp/err &
 	pid=$!
-	wait_until forwards_or_ended
-	put_file "$folder/$number.up" "$pid"
-	wait_until signalled || exit
-	kill -s "$(<"$folder/$number.signal")" "$pid"
+	state=ended
+	if wait_until forwards_or_ended && kill -0 "$pid" 2>/dev/null; then
+		state=forwarding
+	fi
+	put_file "$folder/$number.up" "$state"
+	until signalled; do
+		sleep 0.05
+	done
+	kill -s "$(<"$folder/$number.signal")" "$pid" 2>/dev/null
 	wait "$pid"
 	status=$?
 	cp /tmp/out "$folder/$number.out"
@@ -45,10 +50,13 @@ run()
 	put_file "$folder/$number.status" "$status"
 }
 
-export LD_LIBRARY_PATH=$folder
-"$folder/pollux" bind 0000:00:10.0 0000:00:11.0 >&2 || exit
+begin_in_guest
+pollux bind 0000:00:10.0 0000:00:11.0 >&2 || exit
 number=1
-while wait_until asked && [ ! -e "$folder/quit" ]; do
-	run
-	number=$((number + 1))
+until [ -e "$folder/quit" ]; do
+	if asked; then
+		run
+		number=$((number + 1))
+	fi
+	sleep 0.05
 done

@@ -73,15 +73,21 @@ tap_end()
 	[ "$tap_failed" -eq 0 ]
 }
 
-# Take over the lines of a test that ran elsewhere, with numbers of our own.
+# tap_adopt [PREFIX]: take over lines of TAP with numbers of our own
 tap_adopt()
 {
-	local line
+	local prefix=${1:-} line number
 
 	while IFS= read -r line; do
 		case $line in
-		ok\ *) ok "${line#ok * - }" ;;
-		not\ ok\ *) not_ok "${line#not ok * - }" ;;
+		ok\ *) ok "$prefix${line#ok * - }" ;;
+		not\ ok\ *) not_ok "$prefix${line#not ok * - }" ;;
+		json\ *)
+			number=${line#json }
+			number=${number%% *}
+			check "${line#json * }" json_holds "$(<"$scratch/json.$number.holds")" \
+				"json=$scratch/json.$number"
+			;;
 		'#'*) echo "$line" ;;
 		1..*) ;;
 		*) echo "# $line" ;;
@@ -89,8 +95,21 @@ tap_adopt()
 	done
 }
 
-# The output of a GoogleTest program as TAP without a plan. What a test printed follows its line. A
-# test that began and did not end has failed, and so has a program that ran none.
+# run_gtest NAME PROGRAM ARGUMENT...: each test of a GoogleTest program as a line of ours. What it
+# printed follows its line. A test that began and did not end has failed, and so has a program that
+# ran none.
+run_gtest()
+{
+	local name=$1 output status
+
+	shift
+	output=$("$@" 2>&1)
+	status=$?
+	tap_adopt "$name: " < <(gtest_to_tap <<<"$output")
+	# 1 says no more than that a test failed.
+	[ "$status" -le 1 ] || not_ok "$name: it ends well" "status $status" "$(tail -n 5 <<<"$output")"
+}
+
 gtest_to_tap()
 {
 	awk '
@@ -100,13 +119,13 @@ gtest_to_tap()
 	}
 	/^\[ RUN      \] / { running = $4; said = ""; next }
 	/^\[       OK \] / && running { result("ok", running); next }
-	/^\[  (FAILED|SKIPPED)  ?\] / && running { result("not ok", running); next }
+	/^\[  (FAILED|SKIPPED) +\] / && running { result("not ok", running); next }
 	running { said = said "# " $0 "\n" }
 	END {
 		if (running)
 			result("not ok", running " ran to its end")
 		else if (!count)
-			result("not ok", "the program ran a test")
+			result("not ok", "a test ran")
 	}'
 }
 
@@ -140,7 +159,7 @@ on_exit()
 # --- waiting -------------------------------------------------------------------------------------
 
 # How long anything may take that should take no time: a busy host is no failure.
-patience=${PATIENCE:-120}
+patience=120
 
 # wait_until COMMAND...: return whether it succeeded in time
 wait_until()
@@ -188,22 +207,73 @@ if not held:
 END
 }
 
+# --- in the guest --------------------------------------------------------------------------------
+
+# Run the programs that begin_on_host took along, and the tools of the tests, from the guest's memory:
+# in emulation each file that is opened on the host costs milliseconds. Every user may read them.
+begin_in_guest()
+{
+	local tool
+
+	cp -r "$folder/bin" "$folder/library" /tmp || exit
+	for tool in basename cat cp diff grep ls mv readlink sed sh sleep; do
+		ln -s busybox "/tmp/bin/$tool"
+	done
+	export PATH=/tmp/bin:$PATH LD_LIBRARY_PATH=/tmp/library
+	hash -r
+}
+
+# check_json NAME EXPRESSION FILE: left to the host, which is faster at Python
+check_json()
+{
+	json_count=$((json_count + 1))
+	cp "$3" "$folder/json.$json_count"
+	echo "json $json_count $1"
+	echo "$2" >"$folder/json.$json_count.holds"
+}
+
+json_count=0
+
 # --- the machine ---------------------------------------------------------------------------------
 
-# The folders of this test: what it needs of the tree is copied to $scratch, which the guest shares,
-# since the tree may be in a place that is another one in the guest.
+# begin_on_host SCRIPT PROGRAM...: what the guest is to run, in a folder that it shares. The programs
+# take their libraries along.
 begin_on_host()
 {
+	local script=$1
+
+	shift
 	trap on_exit EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	trap 'exit 129' HUP
 	scratch=$(mktemp -d "${TMPDIR:-/tmp}/pollux-vm.XXXXXX") || exit 1
 	at_exit 'rm -rf "$scratch"'
-	cp "$tests/lib.sh" "$@" "$scratch" || exit 1
+	mkdir "$scratch/bin" "$scratch/library"
+	cp "$tests/lib.sh" "$tests/$script" "$scratch" &&
+		cp "$@" "$(command -v busybox)" "$scratch/bin" &&
+		ldd "$@" "$BASH" | sed -n 's/.* => \(.*\) (0x.*/\1/p' | awk -F/ '!seen[$NF]++' |
+		xargs cp -t "$scratch/library" || exit
 }
 
 machine()
 {
 	"$tests/../../apps/machine" run --share="$scratch" --timeout=300 "$@"
+}
+
+# in_machine "SCRIPT [ARGUMENT]..." [OPTION...]: what the script prints as TAP is ours. The options are
+# the machine's.
+in_machine()
+{
+	local script status
+
+	read -ra script <<<"$1"
+	shift
+	machine "$@" -- bash "$scratch/${script[0]}" "$scratch" "${script[@]:1}" \
+		>"$scratch/out" 2>"$scratch/err"
+	status=$?
+	tap_adopt <"$scratch/out"
+	# 1 says no more than that a check failed.
+	[ "$status" -le 1 ] ||
+		not_ok "the machine runs ${script[*]}" "status $status" "$(tail "$scratch/err")"
 }
