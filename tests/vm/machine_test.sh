@@ -11,13 +11,18 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/tmp"
 export TMPDIR=$work/tmp
 failures=0
+checks=0
 
-ok() { echo "ok - $1"; }
+ok() {
+    checks=$((checks + 1))
+    echo "ok $checks - $1"
+}
 
 not_ok() {
-    echo "not ok - $1"
+    checks=$((checks + 1))
+    echo "not ok $checks - $1"
     shift
-    [ $# -eq 0 ] || printf '  # %s\n' "$@"
+    [ $# -eq 0 ] || printf '# %s\n' "$@"
     failures=$((failures + 1))
 }
 
@@ -272,9 +277,9 @@ test_cache() {
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || mapfile -t tests < <(declare -F | sed -n 's/^declare -f test_//p')
 # The first run may have to fetch the kernel, which no test should have to wait for.
-"$machine" run -- true || { echo "not ok - the machine runs at all"; exit 1; }
+"$machine" run -- true || { not_ok "the machine runs at all"; echo "1..1"; exit 1; }
 for name in "${tests[@]}"; do
     "test_$name"
 done
-[ "$failures" -eq 0 ] || echo "$failures failed"
+echo "1..$checks"
 [ "$failures" -eq 0 ]
