@@ -16,13 +16,19 @@ static struct net *to_net(const struct plx_eth *eth)
 
 /* --- configure --- */
 
+/* Bytes that the longest frame of the MTU takes to receive, with its header. */
+static uint32_t frame_room(const struct net *net)
+{
+	return VIRTIO_NET_HDR_SIZE + NET_ETHERNET_HEADER + NET_VLAN_TAG + net->config.mtu;
+}
+
 /*
  * Merging buffers costs work for each frame and is of use only when a frame may be longer than a
  * buffer.
  */
 static int choose_mergeable(struct net *net, const struct plx_eth_config *config)
 {
-	uint32_t needed = VIRTIO_NET_HDR_SIZE + NET_ETHERNET_HEADER + NET_VLAN_TAG + net->config.mtu;
+	uint32_t needed = frame_room(net);
 	uint32_t room = plx_pool_data_size(config->pool);
 	struct plx_negotiation *negotiation = &net->virtio->negotiation;
 	bool fits = room >= needed;
@@ -81,12 +87,29 @@ static int check_config(struct net *net, const struct plx_eth_config *config)
 	return 0;
 }
 
+/* The buffers of a ring together hold a frame of the MTU at least (5.1.4.2). */
+static int check_room(struct net *net, const struct plx_eth_config *config)
+{
+	uint32_t entries = config->rx_ring ? config->rx_ring : net->max_rx_ring;
+	uint32_t size = plx_pool_data_size(config->pool);
+
+	if (net_header_apart(net->virtio))
+		entries /= 2;
+	if ((uint64_t)entries * size >= frame_room(net))
+		return 0;
+	return plx_fail(EINVAL, "%s: %u receive buffers of %u bytes do not hold one frame of %u: ask for a "
+	                        "longer ring, or make the pool's data_size larger",
+	                net->virtio->name, entries, size, frame_room(net));
+}
+
 /* What sizes there are depends on the layout, and so on the negotiation. */
 static int check_rings(struct net *net, const struct plx_eth_config *config)
 {
 	int err = check_ring(net, "receive", config->rx_ring, net->max_rx_ring);
 
-	return err ? err : check_ring(net, "transmit", config->tx_ring, net->max_tx_ring);
+	if (!err)
+		err = check_ring(net, "transmit", config->tx_ring, net->max_tx_ring);
+	return err ? err : check_room(net, config);
 }
 
 static void free_queues(struct net *net)
@@ -139,10 +162,14 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 		err = choose_mergeable(net, config);
 	if (!err)
 		err = plx_negotiation_decide(&net->virtio->negotiation, net->virtio->name);
-	if (!err)
-		err = check_needed(net);
-	if (!err)
-		err = check_rings(net, config);
+	if (err)
+		return err;
+	err = check_needed(net);
+	if (err) {
+		plx_handshake_give_up(net->virtio);
+		return err;
+	}
+	err = check_rings(net, config);
 	if (!err)
 		err = allocate_queues(net, config->queue_pairs);
 	if (!err)
@@ -432,10 +459,13 @@ static int probe(struct net *net, struct plx_address *address)
 	err = read_options(net, address);
 	if (!err)
 		err = plx_handshake_probe(virtio);
-	if (!err)
-		err = net_read_config(net);
 	if (err)
 		return err;
+	err = net_read_config(net);
+	if (err) {
+		plx_handshake_give_up(virtio);
+		return err;
+	}
 	net->max_rx_ring = virtio->transport->queue_max(virtio, VIRTIO_NET_RXQ(0));
 	net->max_tx_ring = virtio->transport->queue_max(virtio, VIRTIO_NET_TXQ(0));
 	return plx_mem_alloc(virtio->mem, PLX_CACHE_LINE, PLX_CACHE_LINE, virtio->numa_node,

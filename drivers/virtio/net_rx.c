@@ -248,12 +248,13 @@ int net_rx_fill(struct net_rxq *queue)
 void net_rx_run(struct net *net, struct net_rxq *queue)
 {
 	bool mergeable = plx_virtio_has(net->virtio, VIRTIO_NET_F_MRG_RXBUF);
-
 	bool packed = queue->vq->is_packed;
 
 	queue->path = paths[packed][mergeable].name;
 	queue->base.burst = paths[packed][mergeable].burst;
 	plx_virtq_kick(queue->vq, packed);
+	if (queue->vq->counters.kicks)
+		plx_trace_add(&net->virtio->trace, PLX_TRACE_NOTIFY, queue->vq->index, 0);
 }
 
 void net_rx_release(struct net_rxq *queue)

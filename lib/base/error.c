@@ -5,10 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MESSAGE_LEN 768
-
 /* Global-dynamic by default, so that libpollux can be opened and closed by dlopen. */
-static _Thread_local char message[MESSAGE_LEN];
+static _Thread_local char message[PLX_ERROR_LEN];
 
 const char *plx_error(void)
 {
@@ -18,7 +16,7 @@ const char *plx_error(void)
 void plx_note_failure(const char *format, ...)
 {
 	/* Built beside the old text, since that may be among the arguments. */
-	char text[MESSAGE_LEN];
+	char text[PLX_ERROR_LEN];
 	/* plx_fail(errno, ...) reads errno after this. */
 	int kept = errno;
 	va_list args;

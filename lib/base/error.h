@@ -5,6 +5,9 @@
 #include <pollux/error.h>
 #include <errno.h>
 
+/* Bytes of the text of plx_error(), for those who keep one. */
+#define PLX_ERROR_LEN 768
+
 /*
  * plx_fail() - Note the reason of a failure for plx_error().
  *

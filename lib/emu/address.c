@@ -17,13 +17,21 @@
  *     peer=none              frames that are sent vanish
  *     size=BYTES             of generated frames (60)
  *     rate=PPS               generated frames a second over all pairs (as receive buffers come)
- *     mac=XX:XX:XX:XX:XX:XX  the card's address
+ *     veto=features|config   what it refuses, whatever the driver does (none)
+ *     dev.mac=XX:XX:XX:XX:XX:XX its address
  *     dev.mtu=BYTES          what it tells (1500)
  *     dev.queues=PAIRS       how many it has (1)
  *     dev.queue_size=ENTRIES of each queue, a power of two (256)
- *     dev.FEATURE=on|off     what it offers: mrg_rxbuf, in_order, event_idx, indirect, ring_reset,
+ *     dev.FEATURE=on|off     what it offers: mrg_rxbuf, packed, in_order, event_idx, indirect, ring_reset,
  *                            ctrl_vq, mq, status, access_platform (on);
- *                            notification_data, notif_config_data (off)
+ *                            notification_data, notif_config_data (off);
+ *                            through the legacy interface any_layout (on), feature30 (off)
+ *     dev.legacy=off|on|only whether it has the legacy interface, or nothing else (off, or on with
+ *                            the driver's legacy=on)
+ *     dev.handshake=modern|device-ok
+ *                            what it speaks (modern, or device-ok with the driver's
+ *                            handshake=device-ok)
+ *     dev.junk_len=on|off    whether used lengths of what it only reads are junk (off)
  *     dev.seed=NUMBER        makes it choose at random what the standard leaves open (0: never)
  *
  * Options of the same names without "dev." are the driver's.
@@ -37,6 +45,7 @@ static const struct {
 	{"dev.in_order", VIRTIO_F_IN_ORDER},
 	{"dev.event_idx", VIRTIO_F_EVENT_IDX},
 	{"dev.indirect", VIRTIO_F_INDIRECT_DESC},
+	{"dev.packed", VIRTIO_F_RING_PACKED},
 	{"dev.ring_reset", VIRTIO_F_RING_RESET},
 	{"dev.ctrl_vq", VIRTIO_NET_F_CTRL_VQ},
 	{"dev.mq", VIRTIO_NET_F_MQ},
@@ -44,6 +53,8 @@ static const struct {
 	{"dev.access_platform", VIRTIO_F_ACCESS_PLATFORM},
 	{"dev.notification_data", VIRTIO_F_NOTIFICATION_DATA},
 	{"dev.notif_config_data", VIRTIO_F_NOTIF_CONFIG_DATA},
+	{"dev.any_layout", VIRTIO_F_ANY_LAYOUT},
+	{"dev.feature30", VIRTIO_F_BAD_FEATURE},
 };
 
 static int hex_digit(char digit)
@@ -63,14 +74,14 @@ static int parse_mac(const char *text, uint8_t mac[6])
 
 		if (low < 0 || at[2] != (i < 5 ? ':' : '\0'))
 			return plx_fail(EINVAL,
-				"mac=%s is no address: write six pairs of hexadecimal digits with "
-				"colons between",
+				"dev.mac=%s is no address: write six pairs of hexadecimal digits "
+				"with colons between",
 				text);
 		mac[i] = (uint8_t)(high << 4 | low);
 	}
 	if (mac[0] & 1)
-		return plx_fail(
-			EINVAL, "mac=%s is a group's address: the first pair must be even", text);
+		return plx_fail(EINVAL,
+			"dev.mac=%s is a group's address: the first pair must be even", text);
 	return 0;
 }
 
@@ -112,6 +123,40 @@ static int take_numbers(struct plx_emu_config *config, struct plx_address *addre
 
 #undef TAKE_NUMBER
 
+/* Whether the driver is told @value for @key; the option stays the driver's. */
+static bool driver_wants(const struct plx_address *address, const char *key, const char *value)
+{
+	for (unsigned i = 0; i < address->count; i++)
+		if (!strcmp(address->option[i].key, key))
+			return !strcmp(address->option[i].value, value);
+	return false;
+}
+
+/* What the device speaks. By itself it is what the driver asks for. */
+static int take_languages(struct plx_emu_config *config, struct plx_address *address)
+{
+	static const char *const interfaces[] = {"off", "on", "only", NULL};
+	static const char *const handshakes[] = {"modern", "device-ok", NULL};
+	static const char *const vetoes[] = {"none", "features", "config", NULL};
+	unsigned interface =
+		driver_wants(address, "legacy", "on") ? PLX_EMU_TRANSITIONAL : PLX_EMU_MODERN_ONLY;
+	unsigned handshake = driver_wants(address, "handshake", "device-ok") ? PLX_EMU_DEVICE_OK
+									     : PLX_EMU_FEATURES_OK;
+	unsigned veto = PLX_EMU_VETO_NONE;
+	int found = plx_address_choice(address, "dev.legacy", interfaces, &interface);
+
+	if (found >= 0)
+		found = plx_address_choice(address, "dev.handshake", handshakes, &handshake);
+	if (found >= 0)
+		found = plx_address_choice(address, "veto", vetoes, &veto);
+	if (found >= 0)
+		found = plx_address_bool(address, "dev.junk_len", &config->junk_len);
+	config->interface = (enum plx_emu_interface)interface;
+	config->handshake = (enum plx_emu_handshake)handshake;
+	config->veto = (enum plx_emu_veto)veto;
+	return found < 0 ? found : 0;
+}
+
 int plx_emu_config_from_address(struct plx_emu_config *config, struct plx_address *address)
 {
 	const char *mac = NULL;
@@ -124,11 +169,13 @@ int plx_emu_config_from_address(struct plx_emu_config *config, struct plx_addres
 	err = plx_address_text(address, "peer", &config->peer);
 	if (err < 0)
 		return err;
-	err = plx_address_text(address, "mac", &mac);
+	err = plx_address_text(address, "dev.mac", &mac);
 	if (err > 0)
 		err = parse_mac(mac, config->mac);
 	if (err < 0)
 		return err;
 	err = take_numbers(config, address);
+	if (!err)
+		err = take_languages(config, address);
 	return err ? err : take_features(config, address);
 }

@@ -3,14 +3,14 @@
 
 #include <inttypes.h>
 
-/* The structures in the memory BAR, and what a notification is checked for. */
+/* Which structure an access to a BAR is for, and what a notification is checked for. */
 
 static bool in_part(uint64_t offset, uint64_t part)
 {
 	return offset >= part && offset < part + PLX_EMU_BAR_PART;
 }
 
-static uint64_t isr_read(struct plx_emu *emu)
+uint8_t plx_emu_isr_read(struct plx_emu *emu)
 {
 	uint8_t isr = emu->isr;
 
@@ -20,8 +20,21 @@ static uint64_t isr_read(struct plx_emu *emu)
 	return isr;
 }
 
-static enum plx_emu_place place_of(unsigned bar, uint64_t *offset)
+static enum plx_emu_place legacy_place(const struct plx_emu *emu, uint64_t *offset)
 {
+	uint64_t config = plx_emu_legacy_config_at(emu);
+
+	if (*offset < config)
+		return PLX_EMU_LEGACY;
+	*offset -= config;
+	return PLX_EMU_DEVICE_CONFIG;
+}
+
+/* Where an access goes; @offset becomes what it is there. */
+static enum plx_emu_place place_of(const struct plx_emu *emu, unsigned bar, uint64_t *offset)
+{
+	if (bar == PLX_EMU_LEGACY_BAR)
+		return legacy_place(emu, offset);
 	if (bar == PLX_EMU_MSIX_BAR)
 		return PLX_EMU_MSIX;
 	if (in_part(*offset, PLX_EMU_BAR_COMMON))
@@ -41,7 +54,7 @@ static enum plx_emu_place place_of(unsigned bar, uint64_t *offset)
 uint64_t plx_emu_bar_read(struct plx_emu *emu, unsigned bar, uint64_t offset, unsigned len)
 {
 	const struct plx_emu_hooks *hooks = &emu->config.hooks;
-	enum plx_emu_place place = place_of(bar, &offset);
+	enum plx_emu_place place = place_of(emu, bar, &offset);
 	uint64_t value = 0;
 
 	switch (place) {
@@ -50,7 +63,7 @@ uint64_t plx_emu_bar_read(struct plx_emu *emu, unsigned bar, uint64_t offset, un
 		break;
 	case PLX_EMU_ISR:
 		if (!offset && len == 1)
-			value = isr_read(emu);
+			value = plx_emu_isr_read(emu);
 		else
 			plx_emu_report(emu, "PCI-ACC-1",
 				"the ISR status was read with %u bytes at offset %" PRIu64, len,
@@ -58,6 +71,9 @@ uint64_t plx_emu_bar_read(struct plx_emu *emu, unsigned bar, uint64_t offset, un
 		break;
 	case PLX_EMU_DEVICE_CONFIG:
 		value = plx_emu_net_config_read(emu, offset, len);
+		break;
+	case PLX_EMU_LEGACY:
+		value = plx_emu_legacy_read(emu, offset, len);
 		break;
 	default:
 		break; /* reads as zeros */
@@ -68,18 +84,41 @@ uint64_t plx_emu_bar_read(struct plx_emu *emu, unsigned bar, uint64_t offset, un
 	return value;
 }
 
+/* Whether a write arrives, and as what. */
+static bool arrives(struct plx_emu *emu, enum plx_emu_place place, uint64_t offset, unsigned len,
+	uint64_t *value)
+{
+	const struct plx_emu_hooks *hooks = &emu->config.hooks;
+
+	return !hooks->write || hooks->write(hooks->arg, place, offset, len, value);
+}
+
 void plx_emu_bar_write(
 	struct plx_emu *emu, unsigned bar, uint64_t offset, unsigned len, uint64_t value)
 {
-	enum plx_emu_place place = place_of(bar, &offset);
+	enum plx_emu_place place = place_of(emu, bar, &offset);
 
 	plx_emu_event(emu, PLX_EMU_WRITE, place, (int32_t)offset, value, len);
+	if (!arrives(emu, place, offset, len, &value))
+		return;
 	if (place == PLX_EMU_COMMON)
 		plx_emu_common_write(emu, offset, len, value);
 	else if (place == PLX_EMU_DEVICE_CONFIG)
-		plx_emu_net_config_write(emu, offset, len);
+		plx_emu_net_config_write(emu, offset, len, value);
+	else if (place == PLX_EMU_LEGACY)
+		plx_emu_legacy_write(emu, offset, len, value);
 	else if (place == PLX_EMU_ISR)
 		plx_emu_report(emu, "PCI-COMMON-1", "the ISR status was written");
+}
+
+/* Whether a queue may be notified at all. */
+static bool check_queue(struct plx_emu *emu, uint64_t queue)
+{
+	if (queue < emu->queues && __atomic_load_n(&emu->queue[queue].enabled, __ATOMIC_RELAXED))
+		return true;
+	plx_emu_report(
+		emu, "PCI-NOTIFY-3", "queue %" PRIu64 " was notified and is not enabled", queue);
+	return false;
 }
 
 /* What a driver writes to notify a queue (virtio 1.4, 4.1.5.2). */
@@ -105,36 +144,53 @@ static bool check_kick(struct plx_emu *emu, uint64_t offset, unsigned len, uint6
 			queue, value & 0xffff, expected);
 		return false;
 	}
-	if (queue >= emu->queues || !emu->queue[queue].enabled) {
-		plx_emu_report(emu, "PCI-NOTIFY-3",
-			"queue %" PRIu64 " was notified and is not enabled", queue);
+	return check_queue(emu, queue);
+}
+
+/* What a driver writes through the legacy interface. */
+static bool check_legacy_kick(struct plx_emu *emu, unsigned len, uint64_t value)
+{
+	if (len == 2)
+		return check_queue(emu, value);
+	plx_emu_report(emu, "LEG-PCI-1", "a notification of %u bytes", len);
+	return false;
+}
+
+static void kick(struct plx_emu *emu, struct plx_emu_queue *queue, uint64_t value)
+{
+	if (!plx_emu_live(emu) && !plx_emu_status_early_kick(emu, queue->index))
+		return;
+	if (plx_emu_accepted(emu, VIRTIO_F_NOTIFICATION_DATA))
+		__atomic_store_n(
+			&queue->told, PLX_EMU_TOLD | (uint32_t)(value >> 16), __ATOMIC_RELAXED);
+	__atomic_store_n(&queue->awake, 1, __ATOMIC_RELEASE);
+	plx_emu_wake(emu);
+}
+
+static bool is_kick(unsigned bar, uint64_t *offset)
+{
+	if (bar == PLX_EMU_LEGACY_BAR)
+		return *offset == VIRTIO_PCI_LEGACY_QUEUE_NOTIFY;
+	if (bar != PLX_EMU_VIRTIO_BAR || !in_part(*offset, PLX_EMU_BAR_NOTIFY))
 		return false;
-	}
+	*offset -= PLX_EMU_BAR_NOTIFY;
 	return true;
 }
 
 bool plx_emu_bar_kick(
 	struct plx_emu *emu, unsigned bar, uint64_t offset, unsigned len, uint64_t value)
 {
-	struct plx_emu_queue *queue;
+	bool legacy = bar == PLX_EMU_LEGACY_BAR;
+	uint64_t queue;
 
-	if (bar != PLX_EMU_VIRTIO_BAR || !in_part(offset, PLX_EMU_BAR_NOTIFY))
+	if (!is_kick(bar, &offset))
 		return false;
-	offset -= PLX_EMU_BAR_NOTIFY;
-	plx_emu_event(emu, PLX_EMU_KICK, PLX_EMU_NOTIFY, (int32_t)(offset / PLX_EMU_NOTIFY_MULT),
-		value, len);
+	queue = legacy ? value : offset / PLX_EMU_NOTIFY_MULT;
+	plx_emu_event(emu, PLX_EMU_KICK, PLX_EMU_NOTIFY, (int32_t)queue, value, len);
+	if (!arrives(emu, PLX_EMU_NOTIFY, queue, len, &value))
+		return true;
 	__atomic_add_fetch(&emu->kicks, 1, __ATOMIC_RELAXED);
-	if (!plx_emu_live(emu)) {
-		plx_emu_report(emu, "INIT-7", "a queue was notified before the device was live");
-		return true;
-	}
-	if (!check_kick(emu, offset, len, value))
-		return true;
-	queue = &emu->queue[offset / PLX_EMU_NOTIFY_MULT];
-	if (plx_emu_accepted(emu, VIRTIO_F_NOTIFICATION_DATA))
-		__atomic_store_n(
-			&queue->told, PLX_EMU_TOLD | (uint32_t)(value >> 16), __ATOMIC_RELAXED);
-	__atomic_store_n(&queue->awake, 1, __ATOMIC_RELEASE);
-	plx_emu_wake(emu);
+	if (legacy ? check_legacy_kick(emu, len, value) : check_kick(emu, offset, len, value))
+		kick(emu, &emu->queue[queue], value);
 	return true;
 }

@@ -60,8 +60,7 @@ static const char *check_access(struct plx_emu *emu, uint64_t offset, unsigned l
 	return NULL;
 }
 
-/* The queue that the driver has selected; NULL: there is none of that number. */
-static struct plx_emu_queue *selected(struct plx_emu *emu)
+struct plx_emu_queue *plx_emu_selected(struct plx_emu *emu)
 {
 	return emu->queue_select < emu->queues ? &emu->queue[emu->queue_select] : NULL;
 }
@@ -70,7 +69,7 @@ static uint32_t device_features(const struct plx_emu *emu)
 {
 	uint32_t word = emu->device_feature_select;
 
-	return word < 4 ? (uint32_t)(emu->config.features[word / 2] >> 32 * (word % 2)) : 0;
+	return word < 4 ? (uint32_t)(plx_emu_offer(emu, word / 2) >> 32 * (word % 2)) : 0;
 }
 
 static uint32_t driver_features(const struct plx_emu *emu)
@@ -97,7 +96,7 @@ static uint16_t read_back(uint16_t vector, bool *unread)
 
 static uint64_t queue_read(struct plx_emu *emu, uint64_t offset)
 {
-	struct plx_emu_queue *queue = selected(emu);
+	struct plx_emu_queue *queue = plx_emu_selected(emu);
 
 	if (!queue)
 		return offset == VIRTIO_PCI_COMMON_QUEUE_MSIX_VECTOR ? VIRTIO_MSI_NO_VECTOR : 0;
@@ -163,15 +162,12 @@ uint64_t plx_emu_common_read(struct plx_emu *emu, uint64_t offset, unsigned len)
 	}
 }
 
-static void accept_features(struct plx_emu *emu, uint32_t bits)
+void plx_emu_write_features(struct plx_emu *emu, unsigned word, uint32_t bits)
 {
-	uint32_t word = emu->driver_feature_select;
 	unsigned shift = 32 * (word % 2);
 
-	if (emu->status & (VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK)) {
-		plx_emu_report(emu, "INIT-4", "features were written after FEATURES_OK");
+	if (!plx_emu_status_may_accept(emu))
 		return;
-	}
 	if (word >= 4) {
 		if (bits)
 			plx_emu_report(emu, "FEAT-5", "features above bit 127 were accepted");
@@ -181,7 +177,7 @@ static void accept_features(struct plx_emu *emu, uint32_t bits)
 	emu->accepted[word / 2] |= (uint64_t)bits << shift;
 }
 
-static uint16_t map_vector(struct plx_emu *emu, uint64_t value, bool *unread)
+uint16_t plx_emu_map_vector(struct plx_emu *emu, uint64_t value, bool *unread)
 {
 	if (value == VIRTIO_MSI_NO_VECTOR)
 		return VIRTIO_MSI_NO_VECTOR;
@@ -269,7 +265,7 @@ static bool may_follow_enable(uint64_t offset, uint64_t value)
 
 static void queue_write(struct plx_emu *emu, uint64_t offset, uint64_t value, const char *name)
 {
-	struct plx_emu_queue *queue = selected(emu);
+	struct plx_emu_queue *queue = plx_emu_selected(emu);
 
 	if (!queue) {
 		plx_emu_report(emu, "PCI-COMMON-4",
@@ -292,7 +288,7 @@ static void queue_write(struct plx_emu *emu, uint64_t offset, uint64_t value, co
 	if (offset == VIRTIO_PCI_COMMON_QUEUE_SIZE)
 		resize(queue, value);
 	else if (offset == VIRTIO_PCI_COMMON_QUEUE_MSIX_VECTOR)
-		queue->vector = map_vector(emu, value, &queue->vector_unread);
+		queue->vector = plx_emu_map_vector(emu, value, &queue->vector_unread);
 	else if (offset == VIRTIO_PCI_COMMON_QUEUE_ENABLE)
 		enable(queue, value);
 	else
@@ -306,7 +302,7 @@ void plx_emu_common_write(struct plx_emu *emu, uint64_t offset, unsigned len, ui
 	if (!name)
 		return;
 	if (offset == VIRTIO_PCI_COMMON_DEVICE_STATUS) {
-		plx_emu_status_write(emu, (uint8_t)value);
+		plx_emu_status_write(emu, (uint8_t)value, false);
 		return;
 	}
 	plx_emu_status_check(emu, true);
@@ -318,10 +314,10 @@ void plx_emu_common_write(struct plx_emu *emu, uint64_t offset, unsigned len, ui
 		emu->driver_feature_select = (uint32_t)value;
 		break;
 	case VIRTIO_PCI_COMMON_DRIVER_FEATURE:
-		accept_features(emu, (uint32_t)value);
+		plx_emu_write_features(emu, emu->driver_feature_select, (uint32_t)value);
 		break;
 	case VIRTIO_PCI_COMMON_CONFIG_MSIX_VECTOR:
-		emu->config_vector = map_vector(emu, value, &emu->config_vector_unread);
+		emu->config_vector = plx_emu_map_vector(emu, value, &emu->config_vector_unread);
 		break;
 	case VIRTIO_PCI_COMMON_QUEUE_SELECT:
 		emu->queue_select = (uint16_t)value;

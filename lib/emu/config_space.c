@@ -89,6 +89,8 @@ static void add_capabilities(struct plx_emu *emu)
 	put16(&emu->pci[place + PCI_MSIX_FLAGS], (uint16_t)(emu->vectors - 1));
 	put32(&emu->pci[place + PCI_MSIX_TABLE], PLX_EMU_MSIX_BAR);
 	put32(&emu->pci[place + PCI_MSIX_PBA], PLX_EMU_MSIX_PENDING | PLX_EMU_MSIX_BAR);
+	if (!plx_emu_has_modern(emu))
+		return;
 
 	(void)add_virtio(emu, &at, VIRTIO_PCI_CAP_COMMON_CFG, PLX_EMU_BAR_COMMON, PLX_EMU_BAR_PART);
 	place = add_virtio(
@@ -103,17 +105,27 @@ static void add_capabilities(struct plx_emu *emu)
 		VIRTIO_PCI_CAP_PCI_SIZE - VIRTIO_PCI_CAP_OFFSET);
 }
 
+/* Old devices tell their type in the subsystem's ID and by revision 0 (virtio 1.4, 4.1.2.3). */
+static void identify(struct plx_emu *emu)
+{
+	bool legacy = plx_emu_has_legacy(emu);
+	uint16_t modern = VIRTIO_PCI_MODERN_FIRST + VIRTIO_ID_NET;
+	uint8_t *pci = emu->pci;
+
+	put16(pci + PCI_VENDOR_ID, VIRTIO_PCI_VENDOR);
+	put16(pci + PCI_DEVICE_ID, legacy ? VIRTIO_PCI_TRANSITIONAL_FIRST : modern);
+	pci[PCI_REVISION_ID] = !legacy;
+	put16(pci + PCI_CLASS_DEVICE, 0x0200); /* network, Ethernet */
+	put16(pci + PCI_SUBSYSTEM_VENDOR_ID, VIRTIO_PCI_VENDOR);
+	put16(pci + PCI_SUBSYSTEM_ID, legacy ? VIRTIO_ID_NET : modern);
+}
+
 void plx_emu_pci_init(struct plx_emu *emu)
 {
 	uint8_t *pci = emu->pci;
 
-	put16(pci + PCI_VENDOR_ID, VIRTIO_PCI_VENDOR);
-	put16(pci + PCI_DEVICE_ID, VIRTIO_PCI_MODERN_FIRST + VIRTIO_ID_NET);
+	identify(emu);
 	put16(pci + PCI_STATUS, PCI_STATUS_CAP_LIST);
-	pci[PCI_REVISION_ID] = 1;
-	put16(pci + PCI_CLASS_DEVICE, 0x0200); /* network, Ethernet */
-	put16(pci + PCI_SUBSYSTEM_VENDOR_ID, VIRTIO_PCI_VENDOR);
-	put16(pci + PCI_SUBSYSTEM_ID, VIRTIO_PCI_MODERN_FIRST + VIRTIO_ID_NET);
 	pci[PCI_INTERRUPT_PIN] = 1;
 	put16(emu->pci_writable + PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY |
 						       PCI_COMMAND_MASTER | PCI_COMMAND_SERR |
@@ -122,16 +134,21 @@ void plx_emu_pci_init(struct plx_emu *emu)
 	emu->pci_writable[PCI_INTERRUPT_LINE] = 0xff;
 	add_bar(emu, PLX_EMU_MSIX_BAR, PLX_EMU_MSIX_SIZE, 0xfebf0000,
 		PCI_BASE_ADDRESS_SPACE_MEMORY);
-	add_bar(emu, PLX_EMU_VIRTIO_BAR, PLX_EMU_BAR_SIZE, 0xfe000000,
-		PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH);
+	if (plx_emu_has_modern(emu))
+		add_bar(emu, PLX_EMU_VIRTIO_BAR, PLX_EMU_BAR_SIZE, 0xfe000000,
+			PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH);
+	if (plx_emu_has_legacy(emu))
+		add_bar(emu, PLX_EMU_LEGACY_BAR, PLX_EMU_LEGACY_SIZE, 0xc000,
+			PCI_BASE_ADDRESS_SPACE_IO);
 	add_capabilities(emu);
 	plx_emu_pci_reset(emu);
 }
 
 void plx_emu_pci_reset(struct plx_emu *emu)
 {
-	/* As VFIO hands a function over: memory decoded, and able to reach memory itself. */
-	put16(emu->pci + PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	/* As VFIO hands a function over: its BARs decoded, and able to reach memory itself. */
+	put16(emu->pci + PCI_COMMAND, (plx_emu_has_legacy(emu) ? PCI_COMMAND_IO : 0) |
+					      PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	plx_emu_pci_set_msix(emu, false);
 }
 

@@ -46,6 +46,7 @@ void plx_emu_reset(struct plx_emu *emu)
 	emu->config_vector_unread = false;
 	emu->queue_select = 0;
 	emu->isr = 0;
+	emu->poked = false;
 	for (unsigned i = 0; i < emu->queues; i++)
 		plx_emu_queue_reset(&emu->queue[i]);
 	plx_emu_net_reset(emu);
@@ -53,7 +54,7 @@ void plx_emu_reset(struct plx_emu *emu)
 
 unsigned plx_emu_work(struct plx_emu *emu, unsigned budget)
 {
-	if (!plx_emu_live(emu) ||
+	if (!plx_emu_live(emu) || plx_emu_gone(emu) ||
 		(emu->status & (VIRTIO_STATUS_NEEDS_RESET | VIRTIO_STATUS_FAILED)))
 		return 0;
 	return plx_emu_net_work(emu, budget);
@@ -97,10 +98,12 @@ void plx_emu_end(struct plx_emu *emu)
 void plx_emu_config_init(struct plx_emu_config *config)
 {
 	static const uint8_t offered[] = {
+		VIRTIO_F_ANY_LAYOUT,
 		VIRTIO_F_INDIRECT_DESC,
 		VIRTIO_F_EVENT_IDX,
 		VIRTIO_F_VERSION_1,
 		VIRTIO_F_ACCESS_PLATFORM,
+		VIRTIO_F_RING_PACKED,
 		VIRTIO_F_IN_ORDER,
 		VIRTIO_F_ORDER_PLATFORM,
 		VIRTIO_F_RING_RESET,
@@ -159,14 +162,19 @@ static void describe(struct plx_emu *emu, const struct plx_log *log)
 	vfio->log = log;
 	(void)snprintf(vfio->name, sizeof(vfio->name), "%s", emu->config.name);
 	vfio->numa_node = -1;
-	vfio->dma_translated = true;
+	/* The legacy interface has no word for an IOMMU: who has it stands in front of none. */
+	vfio->dma_translated = !plx_emu_has_legacy(emu);
 	vfio->regions = VFIO_PCI_NUM_REGIONS;
 	vfio->region[VFIO_PCI_CONFIG_REGION_INDEX] =
 		(struct plx_vfio_region){.size = PLX_EMU_CONFIG_SIZE, .flags = both};
 	vfio->region[PLX_EMU_MSIX_BAR] =
 		(struct plx_vfio_region){.size = PLX_EMU_MSIX_SIZE, .flags = both};
-	vfio->region[PLX_EMU_VIRTIO_BAR] =
-		(struct plx_vfio_region){.size = PLX_EMU_BAR_SIZE, .flags = both};
+	if (plx_emu_has_modern(emu))
+		vfio->region[PLX_EMU_VIRTIO_BAR] =
+			(struct plx_vfio_region){.size = PLX_EMU_BAR_SIZE, .flags = both};
+	if (plx_emu_has_legacy(emu))
+		vfio->region[PLX_EMU_LEGACY_BAR] =
+			(struct plx_vfio_region){.size = PLX_EMU_LEGACY_SIZE, .flags = both};
 	vfio->irqs[VFIO_PCI_INTX_IRQ_INDEX] = 1;
 	vfio->irqs[VFIO_PCI_MSIX_IRQ_INDEX] = emu->vectors;
 	vfio->irqs[VFIO_PCI_ERR_IRQ_INDEX] = 1;
@@ -229,6 +237,7 @@ static int create(struct plx_mem *mem, const struct plx_log *log,
 	emu->doorbell = -1;
 	emu->random = config->seed;
 	emu->owned = owned;
+	emu->legacy = !plx_emu_has_modern(emu);
 	emu->open = true;
 	(void)pthread_mutex_init(&emu->lock, NULL);
 	(void)pthread_mutex_init(&emu->breach_lock, NULL);
@@ -286,6 +295,26 @@ void plx_emu_hold(struct plx_emu *emu, unsigned queue, bool on)
 		emu->queue[queue].held = on;
 	plx_emu_unlock(emu);
 	plx_emu_wake(emu);
+}
+
+void plx_emu_get_queue(struct plx_emu *emu, unsigned queue, struct plx_emu_queue_state *state)
+{
+	*state = (struct plx_emu_queue_state){0};
+	plx_emu_lock(emu);
+	if (queue < emu->queues)
+		*state = (struct plx_emu_queue_state){
+			.enabled = emu->queue[queue].enabled,
+			.size = emu->queue[queue].size,
+			.descriptors = emu->queue[queue].desc_addr,
+			.driver_area = emu->queue[queue].driver_addr,
+			.device_area = emu->queue[queue].device_addr,
+		};
+	plx_emu_unlock(emu);
+}
+
+void plx_emu_unplug(struct plx_emu *emu)
+{
+	__atomic_store_n(&emu->gone, true, __ATOMIC_RELEASE);
 }
 
 void plx_emu_get_stats(struct plx_emu *emu, struct plx_emu_stats *stats)

@@ -173,3 +173,43 @@ void *plx_emu_dma(struct plx_emu *emu, uint64_t iova, uint64_t len, bool write, 
 	}
 	return (uint8_t *)segment->address + (iova - segment->iova);
 }
+
+/* As above, with the lock held, and without a word when it cannot be. */
+static void *reach(struct plx_emu *emu, uint64_t iova, uint64_t len, bool write)
+{
+	const struct plx_mem_segment *segment = find(&emu->dma, iova);
+
+	if (plx_emu_gone(emu) || !segment || (write && segment->read_only) ||
+		!continues(&emu->dma, segment, iova, len, write)) {
+		(void)plx_fail(EFAULT, "%s: it does not reach %" PRIu64 " bytes at 0x%" PRIx64,
+			emu->vfio.name, len, iova);
+		return NULL;
+	}
+	return (uint8_t *)segment->address + (iova - segment->iova);
+}
+
+int plx_emu_peek(struct plx_emu *emu, uint64_t iova, void *to, size_t len)
+{
+	const void *from;
+
+	plx_emu_lock(emu);
+	from = reach(emu, iova, len, false);
+	if (from)
+		memcpy(to, from, len);
+	plx_emu_unlock(emu);
+	return from ? 0 : -EFAULT;
+}
+
+int plx_emu_poke(struct plx_emu *emu, uint64_t iova, const void *from, size_t len)
+{
+	void *to;
+
+	plx_emu_lock(emu);
+	to = reach(emu, iova, len, true);
+	if (to) {
+		memcpy(to, from, len);
+		emu->poked = true;
+	}
+	plx_emu_unlock(emu);
+	return to ? 0 : -EFAULT;
+}

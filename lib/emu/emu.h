@@ -21,6 +21,9 @@
  * through the segments that the device was told of as a mapper of the memory; what lies elsewhere
  * is not touched.
  *
+ * The card can have the legacy interface as well, or nothing else, and can speak the handshake of
+ * the proposal VIRTIO-30 v2. With hooks it lies wherever a device can.
+ *
  * A device runs on a thread of its own, or step by step with plx_emu_step(); in steps it does the
  * same for the same calls and the same seed.
  */
@@ -34,7 +37,7 @@ struct plx_emu;
 
 /* One rule that the driver broke, and how often in the same words. */
 struct plx_emu_breach {
-	char rule[20]; /* as the traceability table names it: "STATUS-2" */
+	char rule[20]; /* "STATUS-2", as the traceability table names it, or a section: "2.8.10" */
 	char text[172];
 	uint64_t count;
 };
@@ -78,6 +81,15 @@ struct plx_emu_net_state {
 	uint32_t announce_acks;
 };
 
+/* A queue as the driver set it up: its size, and the IOVAs of its parts. */
+struct plx_emu_queue_state {
+	bool enabled;
+	uint16_t size;
+	uint64_t descriptors;
+	uint64_t driver_area; /* split: the available ring */
+	uint64_t device_area; /* split: the used ring */
+};
+
 /* What happened, for a trace. */
 enum plx_emu_event_kind {
 	PLX_EMU_READ,      /* a register: where, index = offset, value */
@@ -95,8 +107,8 @@ enum plx_emu_place {
 	PLX_EMU_ISR,
 	PLX_EMU_DEVICE_CONFIG, /* offset in the device-specific configuration */
 	PLX_EMU_NOTIFY,
-	PLX_EMU_MSIX, /* the table and the pending bits */
-	PLX_EMU_LEGACY,
+	PLX_EMU_MSIX,   /* the table and the pending bits */
+	PLX_EMU_LEGACY, /* offset in the legacy registers, but for the device-specific ones */
 };
 
 struct plx_emu_event {
@@ -119,22 +131,62 @@ struct plx_emu_hooks {
 	/* A register of up to 8 bytes is being read: @value is what an honest device answers. */
 	void (*read)(void *arg, enum plx_emu_place place, uint64_t offset, unsigned len,
 		uint64_t *value);
+	/*
+	 * A register is about to be written, or the queue @offset of PLX_EMU_NOTIFY is notified.
+	 * Return: false, and the device never hears of it.
+	 */
+	bool (*write)(void *arg, enum plx_emu_place place, uint64_t offset, unsigned len,
+		uint64_t *value);
+	/* The function is about to be reset. Return: false, and it is not. */
+	bool (*reset)(void *arg);
 	/* A used entry is about to be written. */
 	void (*used)(void *arg, unsigned queue, uint32_t *id, uint32_t *len);
-	/* The used index is about to be published. */
+	/* The used index of a split ring is about to be published. */
 	void (*used_index)(void *arg, unsigned queue, uint16_t *index);
+	/* A descriptor of a packed ring is about to be marked as used. */
+	void (*used_flags)(void *arg, unsigned queue, uint16_t slot, uint16_t *flags);
+	/* Used descriptors of a packed ring are about to be published. Return: how many of those
+	   behind them are marked as used although they are not. */
+	unsigned (*used_extra)(void *arg, unsigned queue);
+	/* The device is about to say which notifications it wants. Split: avail_event with EVENT_IDX,
+	   otherwise the flags of the used ring. Packed: both fields of its event suppression. */
+	void (*suppress)(void *arg, unsigned queue, uint16_t *event, uint16_t *flags);
 	/* The header of a received frame is about to be written. */
 	void (*rx_header)(void *arg, unsigned pair, uint8_t *header, size_t len);
 	/* A control command is answered: the acknowledgement, and whether one is given at all. */
 	bool (*ack)(void *arg, uint8_t class_, uint8_t command, uint8_t *ack);
 };
 
+/* Which interfaces it has (virtio 1.4, 1.3.1). */
+enum plx_emu_interface {
+	PLX_EMU_MODERN_ONLY,
+	PLX_EMU_TRANSITIONAL, /* both; the driver uses one of them from reset to reset */
+	PLX_EMU_LEGACY_ONLY,
+};
+
+/* What bit 8 of its status means, and what follows from that. */
+enum plx_emu_handshake {
+	PLX_EMU_FEATURES_OK, /* the standard (virtio 1.4, 3.1.1) */
+	PLX_EMU_DEVICE_OK,   /* the proposal VIRTIO-30 v2 */
+};
+
+/* What it says no to, whatever the driver does. The legacy interface knows no such thing. */
+enum plx_emu_veto {
+	PLX_EMU_VETO_NONE,
+	PLX_EMU_VETO_FEATURES, /* FEATURES_OK, or the proposal's DRIVER, does not stay */
+	PLX_EMU_VETO_CONFIG,   /* NEEDS_RESET after DRIVER_OK, or the proposal's does not stay */
+};
+
 /* What a device is made of. Start from plx_emu_config_init(). */
 struct plx_emu_config {
 	const char *name;     /* as messages name it */
-	uint64_t features[2]; /* what it offers: bits 0 to 63 and 64 to 127 */
-	uint16_t pairs;       /* of queues */
-	uint16_t queue_size;  /* entries of each */
+	uint64_t features[2]; /* what it offers: bits 0 to 63 and 64 to 127. Those that belong to
+				 the legacy interface are seen only there */
+	enum plx_emu_interface interface;
+	enum plx_emu_handshake handshake; /* of the modern interface */
+	enum plx_emu_veto veto;
+	uint16_t pairs;      /* of queues */
+	uint16_t queue_size; /* entries of each */
 	uint16_t mtu;
 	uint8_t duplex;
 	uint8_t mac[6];
@@ -145,6 +197,9 @@ struct plx_emu_config {
 	uint64_t rate;       /* generated frames a second over all pairs; 0: as buffers come */
 	uint64_t seed;       /* 0: always the plain choice */
 	bool thread;         /* runs by itself */
+	bool junk_len;    /* used lengths of what it only reads mean nothing, as in old devices */
+	bool gone_silent; /* once it is unplugged accesses fail, and do not read as all ones */
+	uint64_t gone_after; /* register accesses until it is unplugged; 0: it stays */
 	struct plx_emu_hooks hooks;
 };
 
@@ -215,5 +270,24 @@ void plx_emu_set_link(struct plx_emu *emu, bool up);
 void plx_emu_announce(struct plx_emu *emu);
 /* The device has met an error that only a reset mends (virtio 1.4, 2.1.2). */
 void plx_emu_need_reset(struct plx_emu *emu);
+
+/* Pull the card out: it reaches no memory, and all its registers read as ones. */
+void plx_emu_unplug(struct plx_emu *emu);
+
+/* Interrupt whenever it suits: an MSI-X vector, or with -1 the line. */
+void plx_emu_interrupt(struct plx_emu *emu, int vector);
+
+/*
+ * plx_emu_peek(), plx_emu_poke() - Read and write memory as the device can, at any time.
+ *
+ * What a device writes over is not the driver's fault: after the first poke the device no longer
+ * checks that exposed descriptors stay as they were, until it is reset.
+ *
+ * Return: 0; -EFAULT when the device does not reach the memory, or not for writing.
+ */
+int plx_emu_peek(struct plx_emu *emu, uint64_t iova, void *to, size_t len);
+int plx_emu_poke(struct plx_emu *emu, uint64_t iova, const void *from, size_t len);
+
+void plx_emu_get_queue(struct plx_emu *emu, unsigned queue, struct plx_emu_queue_state *state);
 
 #endif

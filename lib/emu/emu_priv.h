@@ -16,9 +16,11 @@
 
 #define PLX_EMU_QUEUES      (2 * PLX_EMU_PAIRS + 1)
 #define PLX_EMU_CONFIG_SIZE 4096
-#define PLX_EMU_HEADER      32 /* longest header in front of a frame */
-#define PLX_EMU_FRAME_LEAST 60 /* of generated frames */
-#define PLX_EMU_BREACHES    64 /* kinds of breaches that are kept in words */
+#define PLX_EMU_HEADER      32       /* longest header in front of a frame */
+#define PLX_EMU_FRAME_LEAST 60       /* of generated frames */
+#define PLX_EMU_JUNK_LEN    0xbad1e9 /* more than any frame has */
+#define PLX_EMU_BREACHES    64       /* kinds of breaches that are kept in words */
+#define PLX_EMU_LEGACY_BAR  0
 #define PLX_EMU_MSIX_BAR    1
 #define PLX_EMU_VIRTIO_BAR  4
 
@@ -64,6 +66,7 @@ struct plx_emu_buffer {
 	uint64_t writable;
 	uint64_t digest; /* of an indirect table, to see that it stays as it was */
 	uint16_t id;     /* split: the head of the chain; packed: the buffer ID */
+	uint16_t first;  /* packed: where the copies of its descriptors begin */
 	uint16_t slot;   /* split: of the available ring; packed: of the descriptor ring */
 	uint16_t slots;  /* descriptors of the ring in it */
 	bool bad;        /* broken in a way that the ring survives: it comes back unused */
@@ -90,16 +93,16 @@ struct plx_emu_queue;
 struct plx_emu_ring_ops {
 	/* Find the ring in memory and start from its beginning. Return: whether it can be used. */
 	bool (*start)(struct plx_emu_queue *queue);
-	/* Take notice of what was made available. */
-	void (*notice)(struct plx_emu_queue *queue);
+	/* Take notice of what was made available. Return: how far the ring moved on. */
+	uint32_t (*notice)(struct plx_emu_queue *queue);
 	/* List the parts of a buffer in queue->part. Return: how many; 0 when it is unusable. */
 	unsigned (*parts)(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer);
 	/* Write down that a buffer is used; the driver need not see it yet. */
 	void (*use)(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer, uint32_t len);
 	/* Let the driver see it. Return: whether it wants to be interrupted. */
 	bool (*publish)(struct plx_emu_queue *queue);
-	/* Whether everything before @next, as a notification named it, is available. */
-	bool (*reached)(const struct plx_emu_queue *queue, uint16_t next);
+	/* How far the ring must move on until @next, as a notification named it, is the next. */
+	uint32_t (*ahead)(const struct plx_emu_queue *queue, uint16_t next);
 	/* Ask for notifications. Return: whether more has been made available meanwhile. */
 	bool (*arm)(struct plx_emu_queue *queue);
 	/* Notifications are not needed while the device looks by itself. */
@@ -107,10 +110,12 @@ struct plx_emu_ring_ops {
 };
 
 extern const struct plx_emu_ring_ops plx_emu_split_ops;
+extern const struct plx_emu_ring_ops plx_emu_packed_ops;
 
 /* Completions of an in-order queue for which no used entry is written yet. */
 struct plx_emu_batch {
 	uint16_t buffers;
+	uint16_t slots; /* packed: descriptors of the ring in them */
 	uint16_t id;
 	uint32_t len;
 };
@@ -125,6 +130,21 @@ struct plx_emu_split {
 	uint16_t returned;  /* used entries written */
 	uint16_t published; /* used entries that the driver was told of */
 	uint16_t expected;  /* in order: the head that comes next */
+};
+
+#define PLX_EMU_IDS_SIZE (65536 / 8)
+
+struct plx_emu_packed {
+	struct virtq_packed_desc *ring;
+	const struct virtq_packed_event *driver_event;
+	struct virtq_packed_event *device_event;
+	uint32_t seen;        /* position behind what was noticed */
+	uint32_t returned;    /* behind what was used */
+	uint32_t published;   /* behind what the driver was told of */
+	uint16_t first_flags; /* of the first used descriptor that is not published */
+	uint16_t free;        /* first of the snapshots that are not taken */
+	uint16_t *next;       /* which snapshot follows: of the same buffer, or not taken either */
+	uint8_t *ids;         /* a bit for each buffer ID that is exposed */
 };
 
 struct plx_emu_queue {
@@ -154,10 +174,12 @@ struct plx_emu_queue {
 	uint32_t first;
 	uint32_t count;
 	struct plx_emu_desc *snapshot; /* exposed descriptors as they were when noticed */
-	uint16_t *owner;               /* split: head + 1 of the chain that a descriptor is in */
+	uint16_t *owner; /* split: head + 1 of the chain that a descriptor is in; packed: snapshot + 1
+			  */
 	struct plx_emu_part *part;
 	struct plx_emu_batch batch;
 	struct plx_emu_split split;
+	struct plx_emu_packed packed;
 };
 
 #define PLX_EMU_TOLD 0x10000u
@@ -172,6 +194,8 @@ int plx_emu_queue_init(struct plx_emu_queue *queue, struct plx_emu *emu, uint16_
 void plx_emu_queue_fini(struct plx_emu_queue *queue);
 void plx_emu_queue_reset(struct plx_emu_queue *queue);
 void plx_emu_queue_enable(struct plx_emu_queue *queue);
+/* Whether a queue at rest, of which nothing was noticed yet, holds buffers. */
+bool plx_emu_queue_filled(struct plx_emu_queue *queue);
 /* The driver broke the ring beyond repair. */
 void plx_emu_queue_break(struct plx_emu_queue *queue);
 /* Whether the queue may be worked on now: it holds buffers, or may be looked at for more. */
@@ -269,11 +293,16 @@ struct plx_emu {
 	uint8_t pci[PLX_EMU_CONFIG_SIZE];
 	uint8_t pci_writable[256]; /* bits that the driver may change */
 
-	/* common.c, status.c, features.c */
-	uint8_t status; /* atomic: kicks look at it */
+	/* status.c */
+	const struct plx_emu_protocol *protocol; /* how the status is understood since the reset */
+	uint8_t status;
+	bool live;   /* atomic: kicks look at it */
+	bool legacy; /* the driver uses the legacy interface */
 	bool reset_unread;
-	bool features_unread; /* FEATURES_OK was written and not read back */
-	bool refused;         /* the driver was told no */
+	const struct plx_emu_status_step *unread; /* the driver must read back whether it stayed */
+	bool refused;                             /* the driver was told no */
+
+	/* common.c, features.c */
 	uint8_t generation;
 	bool generation_due; /* the configuration changed since the driver last looked */
 	bool config_vector_unread;
@@ -282,6 +311,12 @@ struct plx_emu {
 	uint32_t device_feature_select;
 	uint32_t driver_feature_select;
 	uint64_t accepted[2];
+	uint64_t understood[2]; /* with DEVICE_OK: what was accepted when DRIVER was set */
+
+	/* seam.c */
+	uint64_t accesses;
+	bool gone;  /* atomic: unplugged */
+	bool poked; /* memory was written over: the driver's rings prove nothing */
 
 	unsigned queues;
 	struct plx_emu_queue *queue;
@@ -330,6 +365,11 @@ static inline void plx_emu_event(struct plx_emu *emu, enum plx_emu_event_kind ki
 /* seam.c */
 extern const struct plx_vfio_ops plx_emu_seam_ops;
 
+static inline bool plx_emu_gone(const struct plx_emu *emu)
+{
+	return __atomic_load_n(&emu->gone, __ATOMIC_ACQUIRE);
+}
+
 /* address.c */
 int plx_emu_config_from_address(struct plx_emu_config *config, struct plx_address *address);
 
@@ -375,13 +415,42 @@ bool plx_emu_bar_kick(
 #define PLX_EMU_NOTIF_DATA(queue) (0x5a00u ^ (7u * (unsigned)(queue) + 3u))
 #define PLX_EMU_MSIX_SIZE         0x2000
 #define PLX_EMU_MSIX_PENDING      0x1800
+#define PLX_EMU_LEGACY_SIZE       64
+
+/* Reading the ISR status clears it. */
+uint8_t plx_emu_isr_read(struct plx_emu *emu);
 
 /* common.c */
 uint64_t plx_emu_common_read(struct plx_emu *emu, uint64_t offset, unsigned len);
 void plx_emu_common_write(struct plx_emu *emu, uint64_t offset, unsigned len, uint64_t value);
+/* The queue that the driver has selected; NULL: there is none of that number. */
+struct plx_emu_queue *plx_emu_selected(struct plx_emu *emu);
+/* Return: The vector as it reads back, which the driver must see; @unread notes that. */
+uint16_t plx_emu_map_vector(struct plx_emu *emu, uint64_t value, bool *unread);
+void plx_emu_write_features(struct plx_emu *emu, unsigned word, uint32_t bits);
+
+/* legacy.c: the registers of the legacy interface, without the device-specific ones. */
+uint64_t plx_emu_legacy_read(struct plx_emu *emu, uint64_t offset, unsigned len);
+void plx_emu_legacy_write(struct plx_emu *emu, uint64_t offset, unsigned len, uint64_t value);
+/* Where the device-specific registers begin. */
+uint64_t plx_emu_legacy_config_at(const struct plx_emu *emu);
+
+static inline bool plx_emu_has_legacy(const struct plx_emu *emu)
+{
+	return emu->config.interface != PLX_EMU_MODERN_ONLY;
+}
+
+static inline bool plx_emu_has_modern(const struct plx_emu *emu)
+{
+	return emu->config.interface != PLX_EMU_LEGACY_ONLY;
+}
 
 /* status.c */
-void plx_emu_status_write(struct plx_emu *emu, uint8_t value);
+struct plx_emu_protocol;
+struct plx_emu_status_step;
+
+/* @legacy: through which interface */
+void plx_emu_status_write(struct plx_emu *emu, uint8_t value, bool legacy);
 uint8_t plx_emu_status_read(struct plx_emu *emu);
 /* The driver reads or writes another register: is it time for that? */
 void plx_emu_status_check(struct plx_emu *emu, bool write);
@@ -389,11 +458,20 @@ void plx_emu_status_reset(struct plx_emu *emu);
 /* DEVICE_NEEDS_RESET; the lock is held. */
 void plx_emu_status_fatal(struct plx_emu *emu);
 bool plx_emu_live(const struct plx_emu *emu);
+/* Is it time to set up queues, to write features or the device-specific configuration? */
+bool plx_emu_status_may_set_up(struct plx_emu *emu, unsigned queue);
+bool plx_emu_status_may_accept(struct plx_emu *emu);
+bool plx_emu_status_may_configure(struct plx_emu *emu);
+/* A notification of a device that is not live. Return: whether it is remembered. */
+bool plx_emu_status_early_kick(struct plx_emu *emu, unsigned queue);
 
 /* features.c */
+/* What is on offer through the interface in use: bits 0 to 63, or 64 to 127. */
+uint64_t plx_emu_offer(const struct plx_emu *emu, unsigned half);
+
 static inline bool plx_emu_offers(const struct plx_emu *emu, unsigned bit)
 {
-	return emu->config.features[bit / 64] >> bit % 64 & 1;
+	return plx_emu_offer(emu, bit / 64) >> bit % 64 & 1;
 }
 
 static inline bool plx_emu_accepted(const struct plx_emu *emu, unsigned bit)
@@ -403,6 +481,11 @@ static inline bool plx_emu_accepted(const struct plx_emu *emu, unsigned bit)
 
 /* Whether the accepted set can be run; notes what is wrong with it. */
 bool plx_emu_features_valid(struct plx_emu *emu);
+/* Whether a driver that understands the accepted set can run the device at all. */
+bool plx_emu_features_sufficient(struct plx_emu *emu);
+/* Notes what is wrong with the set accepted through the legacy interface, which cannot refuse it.
+ */
+void plx_emu_features_legacy(struct plx_emu *emu);
 
 /* irq.c */
 int plx_emu_set_irqs(
@@ -419,8 +502,12 @@ void plx_emu_net_reset(struct plx_emu *emu);
 unsigned plx_emu_net_work(struct plx_emu *emu, unsigned budget);
 unsigned plx_emu_net_control_index(const struct plx_emu *emu);
 uint64_t plx_emu_net_config_read(struct plx_emu *emu, uint64_t offset, unsigned len);
-void plx_emu_net_config_write(struct plx_emu *emu, uint64_t offset, unsigned len);
+void plx_emu_net_config_write(struct plx_emu *emu, uint64_t offset, unsigned len, uint64_t value);
 uint32_t plx_emu_net_header_size(const struct plx_emu *emu);
+/* Without ANY_LAYOUT the legacy interface has rules on what lies in which descriptor. */
+bool plx_emu_net_framing_fixed(const struct plx_emu *emu);
+void plx_emu_net_check_framing(
+	struct plx_emu *emu, const struct plx_emu_queue *queue, unsigned parts);
 bool plx_emu_net_header_valid(
 	struct plx_emu *emu, const uint8_t *header, const uint8_t *frame, uint32_t len);
 unsigned plx_emu_net_control(struct plx_emu *emu, struct plx_emu_queue *queue, unsigned budget);

@@ -71,12 +71,26 @@ static bool dependencies_met(struct plx_emu *emu)
 	return met;
 }
 
-bool plx_emu_features_valid(struct plx_emu *emu)
+/* Bits that have a meaning through the legacy interface only. */
+#define LEGACY_BITS                                                                                \
+	(BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT(VIRTIO_F_ANY_LAYOUT) | BIT(VIRTIO_F_BAD_FEATURE) |    \
+		BIT(VIRTIO_NET_F_GSO))
+
+uint64_t plx_emu_offer(const struct plx_emu *emu, unsigned half)
 {
-	bool valid = true;
+	uint64_t offer = emu->config.features[half];
+
+	if (emu->legacy)
+		return half ? 0 : (uint32_t)offer;
+	return half ? offer : offer & ~LEGACY_BITS;
+}
+
+static bool all_offered(struct plx_emu *emu)
+{
+	bool all = true;
 
 	for (unsigned i = 0; i < 2; i++) {
-		uint64_t extra = emu->accepted[i] & ~emu->config.features[i];
+		uint64_t extra = emu->accepted[i] & ~plx_emu_offer(emu, i);
 
 		if (!extra)
 			continue;
@@ -84,10 +98,33 @@ bool plx_emu_features_valid(struct plx_emu *emu)
 			"features were accepted that are not offered: 0x%" PRIx64
 			" of word pair %u",
 			extra, i);
-		valid = false;
+		all = false;
 	}
-	if (!dependencies_met(emu))
-		valid = false;
+	return all;
+}
+
+void plx_emu_features_legacy(struct plx_emu *emu)
+{
+	(void)all_offered(emu);
+	(void)dependencies_met(emu);
+	if (plx_emu_offers(emu, VIRTIO_F_ANY_LAYOUT) && !plx_emu_accepted(emu, VIRTIO_F_ANY_LAYOUT))
+		plx_emu_report(emu, "LEG-RFEAT-1", "ANY_LAYOUT is offered and was not accepted");
+	if (plx_emu_accepted(emu, VIRTIO_F_BAD_FEATURE))
+		plx_emu_report(emu, "LEG-RFEAT-2",
+			"bit 30 was accepted: the driver takes whatever it is offered");
+}
+
+bool plx_emu_features_valid(struct plx_emu *emu)
+{
+	bool sufficient = plx_emu_features_sufficient(emu);
+
+	return dependencies_met(emu) && sufficient;
+}
+
+bool plx_emu_features_sufficient(struct plx_emu *emu)
+{
+	bool valid = all_offered(emu);
+
 	if (plx_emu_offers(emu, VIRTIO_F_VERSION_1) && !plx_emu_accepted(emu, VIRTIO_F_VERSION_1)) {
 		plx_emu_report(emu, "RFEAT-1", "VERSION_1 is offered and was not accepted");
 		valid = false;

@@ -101,6 +101,16 @@ void plx_emu_irq_queue(struct plx_emu *emu, uint16_t vector)
 	raise(emu, vector, VIRTIO_ISR_QUEUE);
 }
 
+void plx_emu_interrupt(struct plx_emu *emu, int vector)
+{
+	plx_emu_lock(emu);
+	if (vector < 0)
+		signal(emu, emu->line, -1);
+	else if ((unsigned)vector < emu->vectors)
+		signal(emu, emu->vector[vector], vector);
+	plx_emu_unlock(emu);
+}
+
 void plx_emu_irq_config(struct plx_emu *emu)
 {
 	emu->generation_due = true;

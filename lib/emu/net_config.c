@@ -41,7 +41,10 @@ static const struct {
 		"supported_tunnel_types"},
 };
 
-/* Whether the standard allows the access; a field that is not there may not be touched. */
+/*
+ * Whether the standard allows the access; a field that is not there may not be touched. The legacy
+ * interface lets it be of any width (virtio 1.4, 4.1.4.10).
+ */
 static bool check_access(struct plx_emu *emu, uint64_t offset, unsigned len)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++) {
@@ -49,7 +52,7 @@ static bool check_access(struct plx_emu *emu, uint64_t offset, unsigned len)
 
 		if (within >= (uint64_t)fields[i].width * fields[i].count)
 			continue;
-		if (len != fields[i].width || within % fields[i].width)
+		if (!emu->legacy && (len != fields[i].width || within % fields[i].width))
 			break;
 		if (plx_emu_offers(emu, fields[i].feature) ||
 			(fields[i].or_feature != NONE && plx_emu_offers(emu, fields[i].or_feature)))
@@ -77,7 +80,7 @@ uint64_t plx_emu_net_config_read(struct plx_emu *emu, uint64_t offset, unsigned 
 	plx_emu_status_check(emu, false);
 	if (!check_access(emu, offset, len))
 		return 0;
-	memcpy(config + VIRTIO_NET_CFG_MAC, emu->config.mac, sizeof(emu->config.mac));
+	memcpy(config + VIRTIO_NET_CFG_MAC, emu->net.state.mac, sizeof(emu->net.state.mac));
 	put(config, VIRTIO_NET_CFG_STATUS, 2, emu->net.status);
 	put(config, VIRTIO_NET_CFG_MAX_VIRTQUEUE_PAIRS, 2, emu->config.pairs);
 	put(config, VIRTIO_NET_CFG_MTU, 2, emu->config.mtu);
@@ -86,15 +89,25 @@ uint64_t plx_emu_net_config_read(struct plx_emu *emu, uint64_t offset, unsigned 
 	put(config, VIRTIO_NET_CFG_RSS_MAX_KEY_SIZE, 1, RSS_KEY_SIZE);
 	put(config, VIRTIO_NET_CFG_RSS_MAX_TABLE_LEN, 2, RSS_TABLE_LEN);
 	put(config, VIRTIO_NET_CFG_HASH_TYPES, 4, HASH_TYPES);
-	for (unsigned i = 0; i < len; i++)
+	for (unsigned i = 0; i < len && offset + i < SIZE; i++)
 		value |= (uint64_t)config[offset + i] << 8 * i;
 	return value;
 }
 
-void plx_emu_net_config_write(struct plx_emu *emu, uint64_t offset, unsigned len)
+/* A legacy driver without a command for it sets the address here, byte by byte (virtio 1.4, 5.1.4).
+ */
+static bool sets_mac(const struct plx_emu *emu, uint64_t offset, unsigned len)
+{
+	return emu->legacy && len == 1 && offset < sizeof(emu->net.state.mac) &&
+	       !plx_emu_accepted(emu, VIRTIO_NET_F_CTRL_MAC_ADDR);
+}
+
+void plx_emu_net_config_write(struct plx_emu *emu, uint64_t offset, unsigned len, uint64_t value)
 {
 	plx_emu_status_check(emu, true);
-	if (!(emu->status & VIRTIO_STATUS_FEATURES_OK))
+	if (sets_mac(emu, offset, len))
+		emu->net.state.mac[offset] = (uint8_t)value;
+	else if (!plx_emu_status_may_configure(emu))
 		plx_emu_report(emu, "INIT-3",
 			"%u bytes of configuration were written before FEATURES_OK", len);
 	else

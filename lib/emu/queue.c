@@ -25,7 +25,10 @@ int plx_emu_queue_init(struct plx_emu_queue *queue, struct plx_emu *emu, uint16_
 	queue->snapshot = calloc(size, sizeof(*queue->snapshot));
 	queue->owner = calloc(size, sizeof(*queue->owner));
 	queue->part = calloc(size + 1, sizeof(*queue->part));
-	if (!queue->waiting || !queue->snapshot || !queue->owner || !queue->part)
+	queue->packed.next = calloc(size, sizeof(*queue->packed.next));
+	queue->packed.ids = calloc(1, PLX_EMU_IDS_SIZE);
+	if (!queue->waiting || !queue->snapshot || !queue->owner || !queue->part ||
+		!queue->packed.next || !queue->packed.ids)
 		return plx_fail(ENOMEM, "%s: out of memory for queue %u", emu->vfio.name, index);
 	plx_emu_queue_reset(queue);
 	return 0;
@@ -37,6 +40,8 @@ void plx_emu_queue_fini(struct plx_emu_queue *queue)
 	free(queue->snapshot);
 	free(queue->owner);
 	free(queue->part);
+	free(queue->packed.next);
+	free(queue->packed.ids);
 }
 
 void plx_emu_queue_reset(struct plx_emu_queue *queue)
@@ -59,11 +64,8 @@ void plx_emu_queue_enable(struct plx_emu_queue *queue)
 {
 	struct plx_emu *emu = queue->emu;
 
-	if (!(emu->status & VIRTIO_STATUS_FEATURES_OK)) {
-		plx_emu_report(
-			emu, "INIT-1", "queue %u was enabled before FEATURES_OK", queue->index);
+	if (!plx_emu_status_may_set_up(emu, queue->index))
 		return;
-	}
 	if (queue->written != PLX_EMU_WROTE_ALL) {
 		plx_emu_report(emu,
 			emu->status & VIRTIO_STATUS_DRIVER_OK ? "VQREEN-1" : "PCI-COMMON-4",
@@ -73,7 +75,8 @@ void plx_emu_queue_enable(struct plx_emu_queue *queue)
 	if (queue->vector_unread && (emu->status & VIRTIO_STATUS_DRIVER_OK))
 		plx_emu_report(emu, "PCI-MSIX-5", "the vector of queue %u was not read back",
 			queue->index);
-	queue->ring = &plx_emu_split_ops;
+	queue->ring = plx_emu_accepted(emu, VIRTIO_F_RING_PACKED) ? &plx_emu_packed_ops
+								  : &plx_emu_split_ops;
 	queue->armed = true;
 	if (queue->ring->start(queue))
 		__atomic_store_n(&queue->enabled, true, __ATOMIC_RELEASE);
@@ -85,6 +88,12 @@ void plx_emu_queue_break(struct plx_emu_queue *queue)
 		return;
 	queue->broken = true;
 	plx_emu_status_fatal(queue->emu);
+}
+
+bool plx_emu_queue_filled(struct plx_emu_queue *queue)
+{
+	/* Nothing was noticed yet, so whatever there is is more. */
+	return queue->armed && queue->ring->arm(queue);
 }
 
 static bool awake(const struct plx_emu_queue *queue)
@@ -99,7 +108,7 @@ bool plx_emu_queue_ready(const struct plx_emu_queue *queue)
 
 void plx_emu_queue_notice(struct plx_emu_queue *queue)
 {
-	uint32_t told;
+	uint32_t told, ahead, moved;
 
 	/* A driver that should have notified and did not waits for ever, as it would for a card. */
 	if (!awake(queue))
@@ -109,8 +118,9 @@ void plx_emu_queue_notice(struct plx_emu_queue *queue)
 		queue->armed = false;
 		queue->ring->disarm(queue);
 	}
-	queue->ring->notice(queue);
-	if (told && !queue->broken && !queue->ring->reached(queue, (uint16_t)told))
+	ahead = told ? queue->ring->ahead(queue, (uint16_t)told) : 0;
+	moved = queue->ring->notice(queue);
+	if (ahead > moved && !queue->broken)
 		plx_emu_report(queue->emu,
 			plx_emu_accepted(queue->emu, VIRTIO_F_RING_PACKED) ? "PACK-DESC-3"
 									   : "PCI-NOTIFY-4",

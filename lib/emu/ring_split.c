@@ -2,11 +2,15 @@
 #include "base/barrier.h"
 #include "base/compiler.h"
 #include "emu/emu_priv.h"
+#include "emu/ring_walk.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 /* The split ring from the device's side (virtio 1.4, 2.7). */
+
+static const struct plx_emu_walk_rules rules = {
+	.count = "SPLIT-IND-3", .order = "FRAME-1", .bytes = "SPLIT-DESC-1"};
 
 static bool event_idx(const struct plx_emu_queue *queue)
 {
@@ -103,96 +107,42 @@ static bool expose(struct plx_emu_queue *queue, struct plx_emu_buffer *buffer)
 	return true;
 }
 
-/* A walk over all descriptors of a chain: first to measure it, later to list its parts. */
-struct walk {
-	struct plx_emu_queue *queue;
-	struct plx_emu_buffer *buffer;
-	struct plx_emu_part *part; /* NULL: measure */
-	unsigned count;
-};
-
-static bool complain(struct walk *walk, const char *rule, const char *what)
+static bool visit_table(struct plx_emu_walk *walk, const struct plx_emu_desc *outer)
 {
-	plx_emu_report(walk->queue->emu, rule, "queue %u, descriptor %u: %s", walk->queue->index,
-		walk->buffer->id, what);
-	walk->buffer->bad = true;
-	return false;
-}
-
-static bool visit(struct walk *walk, const struct plx_emu_desc *desc)
-{
-	struct plx_emu_buffer *buffer = walk->buffer;
-	bool write = desc->flags & VIRTQ_DESC_F_WRITE;
-
-	if (walk->count == walk->queue->size)
-		return complain(walk, "SPLIT-IND-3", "the chain is longer than the queue");
-	if (!write && buffer->writable)
-		return complain(walk, "FRAME-1", "a readable part follows a writable one");
-	*(write ? &buffer->writable : &buffer->readable) += desc->len;
-	if (buffer->writable + buffer->readable > UINT64_C(1) << 32)
-		return complain(walk, "SPLIT-DESC-1", "the chain is longer than 4 GiB");
-	if (walk->part) {
-		void *address =
-			plx_emu_dma(walk->queue->emu, desc->addr, desc->len, write, "a buffer");
-
-		if (!address) {
-			buffer->bad = true;
-			return false;
-		}
-		walk->part[walk->count] =
-			(struct plx_emu_part){.address = address, .len = desc->len, .write = write};
-	}
-	walk->count++;
-	return true;
-}
-
-static uint64_t mix(uint64_t digest, const struct plx_emu_desc *desc)
-{
-	uint64_t rest = (uint64_t)desc->len << 32 | (uint32_t)desc->flags << 16 | desc->link;
-
-	digest = (digest ^ desc->addr) * UINT64_C(0x9e3779b97f4a7c15);
-	return (digest ^ digest >> 29 ^ rest) * UINT64_C(0xbf58476d1ce4e5b9);
-}
-
-static bool visit_table(struct walk *walk, const struct plx_emu_desc *outer)
-{
-	struct plx_emu *emu = walk->queue->emu;
 	uint32_t entries = outer->len / sizeof(struct virtq_desc), at = 0;
 	const struct virtq_desc *table;
 	struct plx_emu_desc desc;
 
-	if (!plx_emu_accepted(emu, VIRTIO_F_INDIRECT_DESC))
-		return complain(walk, "SPLIT-IND-1", "INDIRECT without having been negotiated");
+	if (!plx_emu_accepted(walk->queue->emu, VIRTIO_F_INDIRECT_DESC))
+		return plx_emu_walk_complain(walk, "SPLIT-IND-1", "INDIRECT without having been negotiated");
 	if (outer->flags & VIRTQ_DESC_F_NEXT)
-		return complain(walk, "SPLIT-IND-4", "INDIRECT together with NEXT");
+		return plx_emu_walk_complain(walk, "SPLIT-IND-4", "INDIRECT together with NEXT");
 	if (!entries || outer->len % sizeof(struct virtq_desc))
-		return complain(walk, "SPLIT-IND-3",
+		return plx_emu_walk_complain(walk, "SPLIT-IND-3",
 			"the length of an indirect table is no multiple of 16");
-	table = plx_emu_dma(emu, outer->addr, outer->len, false, "an indirect table");
-	if (!table) {
-		walk->buffer->bad = true;
+	table = plx_emu_walk_table(walk, outer);
+	if (!table)
 		return false;
-	}
 	do {
 		if (at >= entries)
-			return complain(
+			return plx_emu_walk_complain(
 				walk, "SPLIT-DESC-1", "an indirect table goes on behind its end");
 		desc = read_desc(&table[at]);
-		walk->buffer->digest = mix(walk->buffer->digest, &desc);
+		walk->buffer->digest = plx_emu_walk_mix(walk->buffer->digest, &desc);
 		if (desc.flags & VIRTQ_DESC_F_INDIRECT)
-			return complain(walk, "SPLIT-IND-2", "INDIRECT within an indirect table");
-		if (!visit(walk, &desc))
+			return plx_emu_walk_complain(walk, "SPLIT-IND-2", "INDIRECT within an indirect table");
+		if (!plx_emu_walk_visit(walk, &desc, &rules))
 			return false;
 		if (in_order(walk->queue) && (desc.flags & VIRTQ_DESC_F_NEXT) &&
 			desc.link != at + 1)
-			return complain(walk, "SPLIT-IND-5",
+			return plx_emu_walk_complain(walk, "SPLIT-IND-5",
 				"an indirect table in order is not in sequence");
 		at = desc.link;
 	} while (desc.flags & VIRTQ_DESC_F_NEXT);
 	return true;
 }
 
-static void walk_chain(struct walk *walk)
+static void walk_chain(struct plx_emu_walk *walk)
 {
 	const struct plx_emu_desc *desc;
 	uint16_t at = walk->buffer->id;
@@ -200,7 +150,7 @@ static void walk_chain(struct walk *walk)
 	for (unsigned i = 0; i < walk->buffer->slots; i++, at = desc->link) {
 		desc = &walk->queue->snapshot[at];
 		if (desc->flags & VIRTQ_DESC_F_INDIRECT ? !visit_table(walk, desc)
-							: !visit(walk, desc))
+							: !plx_emu_walk_visit(walk, desc, &rules))
 			return;
 	}
 }
@@ -217,14 +167,14 @@ static void check_flags(struct plx_emu_queue *queue)
 			queue->index, flags);
 }
 
-static void notice(struct plx_emu_queue *queue)
+static uint32_t notice(struct plx_emu_queue *queue)
 {
 	struct plx_emu_split *split = &queue->split;
 	/* The acquire goes with the driver's release: entries and descriptors are there. */
-	uint16_t idx = plx_shared16_read_acquire(&split->avail->idx);
+	uint16_t idx = plx_shared16_read_acquire(&split->avail->idx), before = split->seen;
 
-	if (idx == split->seen)
-		return;
+	if (idx == before)
+		return 0;
 	check_flags(queue);
 	if ((uint16_t)(idx - split->published) > queue->size ||
 		(uint16_t)(idx - split->published) < (uint16_t)(split->seen - split->published)) {
@@ -232,21 +182,22 @@ static void notice(struct plx_emu_queue *queue)
 			"queue %u: avail.idx went from %u to %u with %u buffers used", queue->index,
 			split->seen, idx, split->published);
 		plx_emu_queue_break(queue);
-		return;
+		return 0;
 	}
 	while (split->seen != idx) {
 		struct plx_emu_buffer buffer = {.slot = split->seen};
-		struct walk walk = {.queue = queue, .buffer = &buffer};
+		struct plx_emu_walk walk = {.queue = queue, .buffer = &buffer};
 
 		buffer.id = plx_shared16_read(&split->avail->ring[split->seen & (queue->size - 1)]);
 		if (!expose(queue, &buffer)) {
 			plx_emu_queue_break(queue);
-			return;
+			return 0;
 		}
 		walk_chain(&walk);
 		split->seen++;
 		plx_emu_queue_add(queue, &buffer);
 	}
+	return (uint16_t)(idx - before);
 }
 
 /* Whether the driver left alone what it exposed (virtio 1.4, 3.2.1 and 3.3). */
@@ -255,6 +206,8 @@ static void check_untouched(struct plx_emu_queue *queue, const struct plx_emu_bu
 	const struct plx_emu_split *split = &queue->split;
 	uint16_t at = buffer->id;
 
+	if (queue->emu->poked)
+		return;
 	for (unsigned i = 0; i < buffer->slots; i++) {
 		struct plx_emu_desc now = read_desc(&split->desc[at]);
 
@@ -277,7 +230,7 @@ static void check_untouched(struct plx_emu_queue *queue, const struct plx_emu_bu
 static unsigned parts(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer)
 {
 	struct plx_emu_buffer again = {.id = buffer->id, .slots = buffer->slots};
-	struct walk walk = {.queue = queue, .buffer = &again, .part = queue->part};
+	struct plx_emu_walk walk = {.queue = queue, .buffer = &again, .part = queue->part};
 
 	check_untouched(queue, buffer);
 	if (buffer->bad)
@@ -363,19 +316,29 @@ static bool publish(struct plx_emu_queue *queue)
 	return !(plx_shared16_read(&split->avail->flags) & VIRTQ_AVAIL_F_NO_INTERRUPT);
 }
 
-static bool reached(const struct plx_emu_queue *queue, uint16_t next)
+static uint32_t ahead(const struct plx_emu_queue *queue, uint16_t next)
 {
-	return (int16_t)(queue->split.seen - next) >= 0;
+	return (uint32_t)MAX(0, (int16_t)(next - queue->split.seen));
+}
+
+static void suppress(struct plx_emu_queue *queue, uint16_t event, uint16_t flags)
+{
+	const struct plx_emu_hooks *hooks = &queue->emu->config.hooks;
+	struct plx_emu_split *split = &queue->split;
+
+	if (hooks->suppress)
+		hooks->suppress(hooks->arg, queue->index, &event, &flags);
+	if (event_idx(queue))
+		plx_shared16_write(split->avail_event, event);
+	else
+		plx_shared16_write(&split->used->flags, flags);
 }
 
 static bool arm(struct plx_emu_queue *queue)
 {
 	struct plx_emu_split *split = &queue->split;
 
-	if (event_idx(queue))
-		plx_shared16_write(split->avail_event, split->seen);
-	else
-		plx_shared16_write(&split->used->flags, 0);
+	suppress(queue, split->seen, 0);
 	/* A driver that publishes from now on sees it; what it published before is seen here. */
 	plx_barrier_full();
 	return plx_shared16_read(&split->avail->idx) != split->seen;
@@ -384,7 +347,7 @@ static bool arm(struct plx_emu_queue *queue)
 static void disarm(struct plx_emu_queue *queue)
 {
 	if (!event_idx(queue))
-		plx_shared16_write(&queue->split.used->flags, VIRTQ_USED_F_NO_NOTIFY);
+		suppress(queue, 0, VIRTQ_USED_F_NO_NOTIFY);
 }
 
 const struct plx_emu_ring_ops plx_emu_split_ops = {
@@ -393,7 +356,7 @@ const struct plx_emu_ring_ops plx_emu_split_ops = {
 	.parts = parts,
 	.use = use,
 	.publish = publish,
-	.reached = reached,
+	.ahead = ahead,
 	.arm = arm,
 	.disarm = disarm,
 };

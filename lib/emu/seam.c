@@ -48,6 +48,21 @@ static int check_access(struct plx_emu *emu, unsigned region, uint64_t offset, s
 	return 0;
 }
 
+/* Whether there is still a device to answer. */
+static bool answers(struct plx_emu *emu)
+{
+	uint64_t limit = emu->config.gone_after;
+
+	if (limit && __atomic_add_fetch(&emu->accesses, 1, __ATOMIC_RELAXED) > limit)
+		plx_emu_unplug(emu);
+	return !plx_emu_gone(emu);
+}
+
+static int unplugged(const struct plx_emu *emu)
+{
+	return plx_fail(ENODEV, "%s: it was unplugged", emu->vfio.name);
+}
+
 static int seam_read(
 	struct plx_vfio_device *device, unsigned region, uint64_t offset, void *value, size_t len)
 {
@@ -56,6 +71,10 @@ static int seam_read(
 
 	if (err)
 		return err;
+	if (!answers(emu)) {
+		memset(value, 0xff, len);
+		return emu->config.gone_silent ? unplugged(emu) : 0;
+	}
 	plx_emu_lock(emu);
 	if (region == VFIO_PCI_CONFIG_REGION_INDEX)
 		plx_emu_pci_read(emu, offset, value, len);
@@ -73,6 +92,8 @@ static int seam_write(struct plx_vfio_device *device, unsigned region, uint64_t 
 
 	if (err)
 		return err;
+	if (!answers(emu))
+		return emu->config.gone_silent ? unplugged(emu) : 0;
 	if (region != VFIO_PCI_CONFIG_REGION_INDEX &&
 		plx_emu_bar_kick(emu, region, offset, (unsigned)len, from_bytes(value, len)))
 		return 0;
@@ -103,6 +124,8 @@ static int seam_set_irqs(struct plx_vfio_device *device, unsigned index, unsigne
 	struct plx_emu *emu = emu_of(device);
 	int err;
 
+	if (plx_emu_gone(emu))
+		return unplugged(emu);
 	plx_emu_lock(emu);
 	err = plx_emu_set_irqs(emu, index, start, count, fds);
 	plx_emu_unlock(emu);
@@ -112,7 +135,12 @@ static int seam_set_irqs(struct plx_vfio_device *device, unsigned index, unsigne
 static int seam_reset(struct plx_vfio_device *device)
 {
 	struct plx_emu *emu = emu_of(device);
+	const struct plx_emu_hooks *hooks = &emu->config.hooks;
 
+	if (plx_emu_gone(emu))
+		return unplugged(emu);
+	if (hooks->reset && !hooks->reset(hooks->arg))
+		return plx_fail(EIO, "%s: the function reset failed", emu->vfio.name);
 	plx_emu_lock(emu);
 	plx_emu_reset(emu);
 	plx_emu_pci_reset(emu);

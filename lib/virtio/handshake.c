@@ -5,6 +5,8 @@
 #include "base/error.h"
 #include "virtio/virtio_reg.h"
 
+#include <stdio.h>
+
 static const struct plx_handshake_step modern[] = {
 	{"reset", PLX_HANDSHAKE_RESET, 0, NULL},
 	{"ACKNOWLEDGE", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_ACKNOWLEDGE, NULL},
@@ -194,11 +196,7 @@ static bool is_live(const struct plx_virtio *virtio)
 	return !virtio->reset_confirmed;
 }
 
-/*
- * Tell the device that it was given up (virtio 1.4, 3.1.1). One that may already use its queues is
- * reset as well, since the caller is about to take them down.
- */
-static void give_up(struct plx_virtio *virtio)
+void plx_handshake_give_up(struct plx_virtio *virtio)
 {
 	uint8_t status = plx_virtio_read_status(virtio);
 
@@ -216,7 +214,12 @@ static int walk(struct plx_virtio *virtio, unsigned end, const struct plx_handsh
 		int err = take_step(virtio, &virtio->handshake->step[virtio->step], driver, arg);
 
 		if (err) {
-			give_up(virtio);
+			char reason[PLX_ERROR_LEN];
+
+			/* What fails on the way out is not what made it fail. */
+			(void)snprintf(reason, sizeof(reason), "%s", plx_error());
+			plx_handshake_give_up(virtio);
+			plx_note_failure("%s", reason);
 			return err;
 		}
 		virtio->step++;

@@ -70,4 +70,12 @@ int plx_handshake_probe(struct plx_virtio *virtio);
 int plx_handshake_start(struct plx_virtio *virtio, const struct plx_handshake_driver *driver,
                         void *arg);
 
+/*
+ * plx_handshake_give_up() - Tell the device that it was given up (virtio 1.4, 2.2.1 and 3.1.1).
+ *
+ * One that may already use its queues is reset as well, since the caller is about to take them down.
+ * The next start begins with a reset.
+ */
+void plx_handshake_give_up(struct plx_virtio *virtio);
+
 #endif

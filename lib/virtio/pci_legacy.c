@@ -85,13 +85,17 @@ static int queue_setup(struct plx_virtio *virtio, const struct plx_virtio_queue 
 {
 	struct pci_legacy *pci = to_pci(virtio);
 	uint64_t page = queue->descriptor_area >> VIRTIO_PCI_LEGACY_QUEUE_ADDRESS_SHIFT;
+	uint32_t present;
 
 	if (page > UINT32_MAX)
 		return plx_fail(ERANGE, "%s: queue %u lies at 0x%llx, which the legacy interface cannot "
 		                        "express: it ends at 16 TiB",
 		                virtio->name, queue->index, (unsigned long long)queue->descriptor_area);
 	plx_mmio_write16(&pci->registers, VIRTIO_PCI_LEGACY_QUEUE_SELECT, queue->index);
-	if (plx_mmio_read32(&pci->registers, VIRTIO_PCI_LEGACY_QUEUE_ADDRESS))
+	present = plx_mmio_read32(&pci->registers, VIRTIO_PCI_LEGACY_QUEUE_ADDRESS);
+	if (present == UINT32_MAX)
+		return plx_virtio_gone(virtio);
+	if (present)
 		return plx_fail(EPROTO, "%s: queue %u is active right after a reset: the device does not "
 		                        "reset its queues",
 		                virtio->name, queue->index);
@@ -151,9 +155,14 @@ int plx_virtio_pci_legacy_open(struct plx_vfio_device *vfio, unsigned device_id,
 	struct pci_legacy *pci;
 	int err;
 
-	if (!has_interface(vfio))
+	if (!has_interface(vfio)) {
+		if (plx_pci_config_read16(vfio, PCI_VENDOR_ID) == UINT16_MAX)
+			return plx_fail(ENODEV,
+				"%s: its configuration space reads as all ones; was it removed?",
+				vfio->name);
 		return plx_fail(ENOTSUP, "%s: the device has no legacy interface: leave out legacy=on",
 		                vfio->name);
+	}
 	pci = calloc(1, sizeof(*pci));
 	if (!pci)
 		return plx_fail(ENOMEM, "%s: out of memory for the device", vfio->name);

@@ -195,6 +195,8 @@ static int open_doorbell(struct pci_modern *pci, const struct plx_virtio_queue *
 	const struct structure *notify = &pci->notify;
 	uint64_t offset = plx_mmio_read16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_NOTIFY_OFF);
 
+	if (offset == UINT16_MAX && plx_virtio_read_status(&pci->virtio) == PLX_VIRTIO_STATUS_GONE)
+		return plx_virtio_gone(&pci->virtio);
 	offset *= notify->notify_multiplier;
 	if (!plx_range_fits(offset, sizeof(uint16_t), notify->length) || offset % sizeof(uint16_t))
 		return plx_fail(EPROTO, "%s: the doorbell of queue %u lies at %llu, outside the device's "
@@ -218,10 +220,14 @@ static int queue_setup(struct plx_virtio *virtio, const struct plx_virtio_queue 
 {
 	struct pci_modern *pci = to_pci(virtio);
 	const struct plx_mmio *common = &pci->common;
+	uint16_t enabled;
 	int err;
 
 	select_queue(pci, queue->index);
-	if (plx_mmio_read16(common, VIRTIO_PCI_COMMON_QUEUE_ENABLE))
+	enabled = plx_mmio_read16(common, VIRTIO_PCI_COMMON_QUEUE_ENABLE);
+	if (enabled == UINT16_MAX)
+		return plx_virtio_gone(virtio);
+	if (enabled)
 		return plx_fail(EPROTO, "%s: queue %u is enabled right after a reset: the device does not "
 		                        "reset its queues",
 		                virtio->name, queue->index);

@@ -32,6 +32,7 @@ class NetFixture : public ::testing::Test
 	struct plx_emu_config config = {};
 	struct plx_pool_config pool_config = PLX_POOL_CONFIG_INIT;
 	struct plx_eth_config eth_config = PLX_ETH_CONFIG_INIT;
+	struct plx_virtio_limits limits = PLX_VIRTIO_LIMITS_DEFAULT;
 	std::vector<std::string> messages;
 	std::vector<std::string> breaches;
 	bool breaches_allowed = false;
@@ -68,6 +69,12 @@ class NetFixture : public ::testing::Test
 		}
 	}
 
+	/* What the driver is given; another test may stand in between. */
+	virtual struct plx_vfio_device *device()
+	{
+		return plx_emu_device(card);
+	}
+
 	/* Plug the card in and open it. Return: as plx_eth_open(). */
 	int try_open(const char *options = "")
 	{
@@ -75,12 +82,14 @@ class NetFixture : public ::testing::Test
 		struct plx_address address;
 		int err;
 
-		EXPECT_EQ(plx_emu_create(ctx_mem(), nullptr, &config, &card), 0) << plx_error();
+		EXPECT_EQ(plx_emu_create(ctx->mem, &ctx->log, &config, &card), 0) << plx_error();
 		EXPECT_EQ(plx_address_parse(&address, (std::string("emu:net") + options).c_str()), 0);
 		err = plx_drivers_open_virtio(
-			ctx, plx_emu_device(card), VIRTIO_ID_NET, &address, &virtio);
-		if (!err)
+			ctx, device(), VIRTIO_ID_NET, &address, &virtio);
+		if (!err) {
+			virtio->limits = limits;
 			err = plx_drivers_open_eth(ctx, virtio, &address, &eth);
+		}
 		plx_address_free(&address);
 		if (err)
 			eth = nullptr;
@@ -89,8 +98,9 @@ class NetFixture : public ::testing::Test
 
 	int try_configure()
 	{
-		if (!pool)
+		if (!pool) {
 			EXPECT_EQ(plx_pool_create(ctx, &pool_config, &pool), 0) << plx_error();
+		}
 		eth_config.pool = pool;
 		return plx_eth_configure(eth, &eth_config);
 	}
@@ -188,7 +198,7 @@ class NetFixture : public ::testing::Test
 			pieces = {frame.size()};
 		EXPECT_EQ(plx_pool_cache_create(pool, &cache), 0);
 		for (size_t piece : pieces) {
-			struct plx_packet *packet;
+			struct plx_packet *packet = nullptr;
 
 			EXPECT_EQ(plx_pool_get(cache, &packet, 1), 1u);
 			plx_packet_prepare(packet, headroom);
@@ -246,12 +256,6 @@ class NetFixture : public ::testing::Test
 	void expect_all_back()
 	{
 		EXPECT_EQ(plx_pool_available(pool), plx_pool_count(pool));
-	}
-
-      private:
-	struct plx_mem *ctx_mem()
-	{
-		return ctx->mem;
 	}
 };
 

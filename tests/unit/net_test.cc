@@ -6,6 +6,8 @@
 namespace
 {
 
+enum Layout { SPLIT, PACKED, LEGACY };
+
 /* How the card and the driver may agree; each case runs under all of them. */
 struct Variant {
 	const char *name;
@@ -13,6 +15,8 @@ struct Variant {
 	bool in_order;
 	bool event_idx;
 	uint16_t data_size;
+	Layout layout;
+	bool any_layout; /* of the legacy interface: the header may lie with the frame */
 };
 
 class Net : public NetFixture, public ::testing::WithParamInterface<Variant>
@@ -23,6 +27,10 @@ class Net : public NetFixture, public ::testing::WithParamInterface<Variant>
 		NetFixture::SetUp();
 		plx_emu_config_offer(&config, VIRTIO_F_IN_ORDER, GetParam().in_order);
 		plx_emu_config_offer(&config, VIRTIO_F_EVENT_IDX, GetParam().event_idx);
+		plx_emu_config_offer(&config, VIRTIO_F_ANY_LAYOUT, GetParam().any_layout);
+		plx_emu_config_offer(&config, VIRTIO_F_RING_PACKED, GetParam().layout == PACKED);
+		if (GetParam().layout == LEGACY)
+			config.interface = PLX_EMU_TRANSITIONAL;
 		pool_config.data_size = GetParam().data_size;
 		start(GetParam().options);
 		if (HasFatalFailure())
@@ -238,21 +246,41 @@ TEST_P(Net, EmptyPoolCostsFramesAndNothingElse)
 	expect_all_back();
 }
 
+/* Options, IN_ORDER, EVENT_IDX, bytes of a packet, layout, ANY_LAYOUT. */
 const Variant variants[] = {
-	{"plain", "", false, false, 2048},
-	{"event_idx", "", false, true, 2048},
-	{"merged", ",mrg_rxbuf=on", false, true, 2048},
-	{"merged_small", "", false, true, 256},
-	{"rings_64", "", true, false, 2048},
+	{"split", "", false, false, 2048, SPLIT, false},
+	{"split_event_idx", "", false, true, 2048, SPLIT, false},
+	{"split_merged", ",mrg_rxbuf=on", false, true, 2048, SPLIT, false},
+	{"split_merged_small", "", false, true, 256, SPLIT, false},
+	{"split_in_order", "", true, false, 2048, SPLIT, false},
+	{"packed", "", false, false, 2048, PACKED, false},
+	{"packed_event_idx", "", false, true, 2048, PACKED, false},
+	{"packed_merged", ",mrg_rxbuf=on", false, true, 2048, PACKED, false},
+	{"packed_merged_small", "", false, true, 256, PACKED, false},
+	{"packed_in_order", "", true, false, 2048, PACKED, false},
+	{"legacy", ",legacy=on", false, false, 2048, LEGACY, true},
+	{"legacy_event_idx", ",legacy=on", false, true, 2048, LEGACY, true},
+	{"legacy_merged", ",legacy=on,mrg_rxbuf=on", false, true, 2048, LEGACY, true},
+	{"legacy_merged_small", ",legacy=on", false, false, 256, LEGACY, true},
+	{"legacy_apart", ",legacy=on", false, false, 2048, LEGACY, false},
+	{"legacy_apart_event_idx", ",legacy=on", false, true, 2048, LEGACY, false},
+	{"legacy_apart_merged", ",legacy=on,mrg_rxbuf=on", false, true, 2048, LEGACY, false},
+	{"legacy_apart_merged_small", ",legacy=on", false, true, 256, LEGACY, false},
 };
 
-INSTANTIATE_TEST_SUITE_P(Split, Net, ::testing::ValuesIn(variants),
+INSTANTIATE_TEST_SUITE_P(Layouts, Net, ::testing::ValuesIn(variants),
 	[](const auto &info) { return std::string(info.param.name); });
 
 /* --- configuration --- */
 
 class NetConfig : public NetFixture
 {
+      protected:
+	void SetUp() override
+	{
+		NetFixture::SetUp();
+		plx_emu_config_offer(&config, VIRTIO_F_RING_PACKED, false);
+	}
 };
 
 TEST_F(NetConfig, MergingIsDeclinedWhenAFrameFitsOneBuffer)
@@ -262,6 +290,17 @@ TEST_F(NetConfig, MergingIsDeclinedWhenAFrameFitsOneBuffer)
 	start();
 	plx_eth_get_info(eth, &info);
 	EXPECT_STREQ(info.rx_path, "split, one buffer");
+}
+
+TEST_F(NetConfig, PackedRingIsUsedWhereItIsOffered)
+{
+	struct plx_eth_info info;
+
+	plx_emu_config_offer(&config, VIRTIO_F_RING_PACKED, true);
+	start();
+	plx_eth_get_info(eth, &info);
+	EXPECT_STREQ(info.rx_path, "packed, one buffer");
+	EXPECT_STREQ(info.tx_path, "packed");
 }
 
 TEST_F(NetConfig, MergingIsUsedWhenAFrameDoesNotFit)

@@ -103,7 +103,8 @@ PLX_API int plx_eth_open(struct plx_context *ctx, const char *address, struct pl
  * @eth: an open device that is not started
  * @config: how to run it; copied
  *
- * Has no effect on the device. May be called again while the device is stopped.
+ * Has no effect on the device, but that one which lacks a feature that is needed is told so (FAILED;
+ * virtio 1.4, 2.2.1). May be called again while the device is stopped.
  *
  * Return: 0; -EINVAL for a value that the device does not offer; -ENOTSUP when the device lacks a
  * feature that is needed, or that its address demands; -EBUSY when it is started; -EIO when it did not
