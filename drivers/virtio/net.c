@@ -95,7 +95,8 @@ static int check_room(struct net *net, const struct plx_eth_config *config)
 
 	if (net_header_apart(net->virtio))
 		entries /= 2;
-	if ((uint64_t)entries * size >= frame_room(net))
+	/* Of a queue that is not there, setting it up tells. */
+	if (!entries || (uint64_t)entries * size >= frame_room(net))
 		return 0;
 	return plx_fail(EINVAL, "%s: %u receive buffers of %u bytes do not hold one frame of %u: ask for a "
 	                        "longer ring, or make the pool's data_size larger",

@@ -15,8 +15,11 @@
  *     peer=gen               numbered frames come, and those that are sent back are checked
  *     peer=sink              frames that are sent are checked
  *     peer=none              frames that are sent vanish
- *     size=BYTES             of generated frames (60)
- *     rate=PPS               generated frames a second over all pairs (as receive buffers come)
+ *     peer=tap:NAME          the other end is a TAP of the host, made if it is not there
+ *     peer=pcap:FILE         frames that are sent are written to a file
+ *     peer=replay:FILE       frames come from such a file
+ *     size=BYTES             of numbered frames (60)
+ *     rate=PPS               numbered or replayed frames a second (as receive buffers come)
  *     veto=features|config   what it refuses, whatever the driver does (none)
  *     dev.mac=XX:XX:XX:XX:XX:XX its address
  *     dev.mtu=BYTES          what it tells (1500)

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The life of a device, and the work it does. */
 
@@ -85,8 +84,7 @@ void plx_emu_end(struct plx_emu *emu)
 		emu->peer->ops->close(emu->peer);
 	for (unsigned i = 0; emu->queue && i < emu->queues; i++)
 		plx_emu_queue_fini(&emu->queue[i]);
-	if (emu->doorbell >= 0)
-		(void)close(emu->doorbell);
+	plx_emu_thread_release(emu);
 	free(emu->queue);
 	plx_emu_net_fini(emu);
 	plx_emu_irq_fini(emu);
@@ -234,7 +232,6 @@ static int create(struct plx_mem *mem, const struct plx_log *log,
 		return plx_fail(ENOMEM, "%s: out of memory", config->name);
 	emu->config = *config;
 	emu->mem = mem;
-	emu->doorbell = -1;
 	emu->random = config->seed;
 	emu->owned = owned;
 	emu->legacy = !plx_emu_has_modern(emu);

@@ -24,8 +24,8 @@
  * The card can have the legacy interface as well, or nothing else, and can speak the handshake of
  * the proposal VIRTIO-30 v2. With hooks it lies wherever a device can.
  *
- * A device runs on a thread of its own, or step by step with plx_emu_step(); in steps it does the
- * same for the same calls and the same seed.
+ * A device runs by itself, on a thread that all devices of a context share, or step by step with
+ * plx_emu_step(); in steps it does the same for the same calls and the same seed.
  */
 struct plx_emu;
 
@@ -57,7 +57,7 @@ struct plx_emu_stats {
 	uint64_t interrupts;    /* notifications to the driver */
 	uint64_t commands;      /* of the control queue */
 	uint64_t commands_failed;
-	uint64_t generated; /* numbered frames made by peer=gen */
+	uint64_t generated; /* frames that peer=gen made or peer=replay read */
 	uint64_t checked;   /* numbered frames that came back whole, each counted once */
 	uint64_t lost;      /* numbers passed over; a late frame is taken off again */
 	uint64_t altered;   /* frames whose checksum is wrong, or that were never numbered */
@@ -192,7 +192,7 @@ struct plx_emu_config {
 	uint8_t mac[6];
 	uint32_t speed;      /* Mbit/s */
 	uint32_t backlog;    /* bytes of frames that wait for receive buffers, for each pair */
-	const char *peer;    /* "loopback", "gen", "sink", "wire:NAME" or "none" */
+	const char *peer;    /* "loopback", or whatever else peer= may be: see address.c */
 	uint32_t frame_size; /* of generated frames, without the frame check sequence */
 	uint64_t rate;       /* generated frames a second over all pairs; 0: as buffers come */
 	uint64_t seed;       /* 0: always the plain choice */

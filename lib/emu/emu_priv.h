@@ -173,6 +173,7 @@ struct plx_emu_queue {
 	uint32_t mask;
 	uint32_t first;
 	uint32_t count;
+	uint32_t exposed; /* descriptors of the ring in them */
 	struct plx_emu_desc *snapshot; /* exposed descriptors as they were when noticed */
 	uint16_t *owner; /* split: head + 1 of the chain that a descriptor is in; packed: snapshot + 1
 			  */
@@ -236,6 +237,8 @@ struct plx_emu_peer_ops {
 	void (*reset)(struct plx_emu_peer *peer);
 	/* Nanoseconds until a frame comes by itself; UINT64_MAX: not before somebody sends one. */
 	uint64_t (*due)(struct plx_emu_peer *peer);
+	/* A file descriptor that can be read when a frame comes. */
+	int (*fd)(struct plx_emu_peer *peer);
 	void (*close)(struct plx_emu_peer *peer);
 };
 
@@ -245,10 +248,28 @@ struct plx_emu_peer {
 };
 
 int plx_emu_peer_open(struct plx_emu *emu, const char *kind, struct plx_emu_peer **peer);
-int plx_emu_none_open(struct plx_emu *emu, struct plx_emu_peer **peer);
-int plx_emu_loopback_open(struct plx_emu *emu, struct plx_emu_peer **peer);
+
+/* Each of these takes what follows the colon, or NULL. */
+int plx_emu_none_open(struct plx_emu *emu, const char *none, struct plx_emu_peer **peer);
+int plx_emu_loopback_open(struct plx_emu *emu, const char *none, struct plx_emu_peer **peer);
+int plx_emu_gen_open(struct plx_emu *emu, const char *none, struct plx_emu_peer **peer);
+int plx_emu_sink_open(struct plx_emu *emu, const char *none, struct plx_emu_peer **peer);
 int plx_emu_wire_open(struct plx_emu *emu, const char *name, struct plx_emu_peer **peer);
-int plx_emu_traffic_open(struct plx_emu *emu, bool generate, struct plx_emu_peer **peer);
+int plx_emu_tap_open(struct plx_emu *emu, const char *name, struct plx_emu_peer **peer);
+int plx_emu_pcap_open(struct plx_emu *emu, const char *name, struct plx_emu_peer **peer);
+int plx_emu_replay_open(struct plx_emu *emu, const char *name, struct plx_emu_peer **peer);
+
+/* When a peer's next frame may come. */
+struct plx_emu_pace {
+	uint64_t interval; /* nanoseconds between frames; 0: none */
+	uint64_t due;
+};
+
+void plx_emu_pace_start(struct plx_emu_pace *pace, uint64_t rate);
+/* Frames that were due while nobody took them are made up for, up to a short burst. */
+bool plx_emu_pace_is_due(struct plx_emu_pace *pace);
+/* Return: nanoseconds until the next one; UINT64_MAX when time is not what it waits for. */
+uint64_t plx_emu_pace_wait(const struct plx_emu_pace *pace);
 
 /* The network card's part of a device. */
 struct plx_emu_net {
@@ -270,10 +291,8 @@ struct plx_emu {
 
 	/* thread.c */
 	bool running;
-	bool ending; /* atomic */
-	pthread_t thread;
-	unsigned asleep; /* atomic */
-	int doorbell;    /* eventfd that wakes the thread */
+	struct plx_emu_engine *engine; /* NULL: it is stepped */
+	struct plx_emu *next;          /* of the same engine */
 
 	/* breach.c */
 	pthread_mutex_t breach_lock;
@@ -376,6 +395,8 @@ int plx_emu_config_from_address(struct plx_emu_config *config, struct plx_addres
 /* thread.c */
 int plx_emu_thread_start(struct plx_emu *emu);
 void plx_emu_thread_stop(struct plx_emu *emu);
+/* Nobody wakes the device any more. */
+void plx_emu_thread_release(struct plx_emu *emu);
 void plx_emu_wake(struct plx_emu *emu);
 
 /* breach.c */
@@ -500,6 +521,8 @@ int plx_emu_net_init(struct plx_emu *emu);
 void plx_emu_net_fini(struct plx_emu *emu);
 void plx_emu_net_reset(struct plx_emu *emu);
 unsigned plx_emu_net_work(struct plx_emu *emu, unsigned budget);
+/* Whether a frame that comes has a buffer to go to. */
+bool plx_emu_net_can_receive(const struct plx_emu *emu);
 unsigned plx_emu_net_control_index(const struct plx_emu *emu);
 uint64_t plx_emu_net_config_read(struct plx_emu *emu, uint64_t offset, unsigned len);
 void plx_emu_net_config_write(struct plx_emu *emu, uint64_t offset, unsigned len, uint64_t value);

@@ -140,7 +140,7 @@ static int buffers_for(const struct plx_emu *emu, const struct plx_emu_queue *qu
 		if (!merge)
 			return -1;
 	}
-	return queue->count == queue->size ? -1 : 0;
+	return queue->exposed == queue->size ? -1 : 0;
 }
 
 static void make_header(
@@ -248,6 +248,14 @@ static unsigned receive(struct plx_emu *emu, unsigned pair, unsigned budget)
 	if (done)
 		plx_emu_queue_publish(queue);
 	return done;
+}
+
+bool plx_emu_net_can_receive(const struct plx_emu *emu)
+{
+	for (unsigned pair = 0; pair < emu->net.state.pairs; pair++)
+		if (emu->queue[VIRTIO_NET_RXQ((size_t)pair)].count)
+			return true;
+	return false;
 }
 
 unsigned plx_emu_net_work(struct plx_emu *emu, unsigned budget)

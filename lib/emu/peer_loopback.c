@@ -89,13 +89,15 @@ static int keeper_open(
 	return 0;
 }
 
-int plx_emu_loopback_open(struct plx_emu *emu, struct plx_emu_peer **peer)
+int plx_emu_loopback_open(struct plx_emu *emu, const char *none, struct plx_emu_peer **peer)
 {
+	(void)none;
 	return keeper_open(emu, &loopback_ops, peer);
 }
 
-int plx_emu_none_open(struct plx_emu *emu, struct plx_emu_peer **peer)
+int plx_emu_none_open(struct plx_emu *emu, const char *none, struct plx_emu_peer **peer)
 {
+	(void)none;
 	return keeper_open(emu, &none_ops, peer);
 }
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "base/clock.h"
 #include "base/compiler.h"
 #include "base/error.h"
 #include "emu/emu_priv.h"
@@ -44,8 +43,7 @@ struct made {
 struct traffic {
 	struct plx_emu_peer peer;
 	bool generate;
-	uint64_t interval; /* nanoseconds between frames; 0: none */
-	uint64_t due;      /* when the next frame may come */
+	struct plx_emu_pace pace;
 	unsigned pairs;
 	struct made *made;
 	struct check *check; /* by the pair that a frame was made for */
@@ -103,27 +101,13 @@ static void make(struct traffic *traffic, unsigned pair)
 	traffic->made[pair].ready = true;
 }
 
-/* Frames that were due while nobody took them are made up for, up to a short burst. */
-static bool is_due(struct traffic *traffic)
-{
-	uint64_t now, behind;
-
-	if (!traffic->interval)
-		return true;
-	now = plx_now();
-	behind = PLX_MILLISECONDS(1);
-	if (traffic->due + behind < now)
-		traffic->due = now - behind;
-	return traffic->due <= now;
-}
-
 static const uint8_t *peek(struct plx_emu_peer *peer, unsigned pair, uint32_t *len)
 {
 	struct traffic *traffic = traffic_of(peer);
 
 	if (!traffic->generate)
 		return NULL;
-	if (!traffic->made[pair].ready && !is_due(traffic))
+	if (!traffic->made[pair].ready && !plx_emu_pace_is_due(&traffic->pace))
 		return NULL;
 	if (!traffic->made[pair].ready || traffic->frame_pair != pair)
 		make(traffic, pair);
@@ -137,19 +121,15 @@ static void take(struct plx_emu_peer *peer, unsigned pair)
 
 	traffic->made[pair].number++;
 	traffic->made[pair].ready = false;
-	traffic->due += traffic->interval;
+	traffic->pace.due += traffic->pace.interval;
 	peer->emu->stats.generated++;
 }
 
 static uint64_t due(struct plx_emu_peer *peer)
 {
-	struct traffic *traffic = traffic_of(peer);
-	uint64_t now = plx_now();
+	const struct traffic *traffic = traffic_of(peer);
 
-	if (!traffic->generate || !traffic->interval)
-		return UINT64_MAX; /* then only receive buffers are missing, and the driver notifies
-				      of them */
-	return traffic->due > now ? traffic->due - now : 0;
+	return traffic->generate ? plx_emu_pace_wait(&traffic->pace) : UINT64_MAX;
 }
 
 /* Whether the number came before; from now on it has. */
@@ -204,7 +184,7 @@ static void reset(struct plx_emu_peer *peer)
 
 	memset(traffic->made, 0, traffic->pairs * sizeof(*traffic->made));
 	memset(traffic->check, 0, PLX_EMU_PAIRS * sizeof(*traffic->check));
-	traffic->due = plx_now();
+	plx_emu_pace_start(&traffic->pace, peer->emu->config.rate);
 }
 
 static void end(struct plx_emu_peer *peer)
@@ -231,7 +211,7 @@ static void begin_frame(struct traffic *traffic)
 	traffic->frame[MARK_AT] = MARK;
 }
 
-int plx_emu_traffic_open(struct plx_emu *emu, bool generate, struct plx_emu_peer **peer)
+static int traffic_open(struct plx_emu *emu, bool generate, struct plx_emu_peer **peer)
 {
 	struct traffic *traffic = calloc(1, sizeof(*traffic));
 
@@ -239,8 +219,7 @@ int plx_emu_traffic_open(struct plx_emu *emu, bool generate, struct plx_emu_peer
 		return plx_fail(ENOMEM, "%s: out of memory", emu->vfio.name);
 	traffic->peer = (struct plx_emu_peer){.ops = &traffic_ops, .emu = emu};
 	traffic->generate = generate;
-	traffic->interval = emu->config.rate ? 1000000000u / emu->config.rate : 0;
-	traffic->due = plx_now();
+	plx_emu_pace_start(&traffic->pace, emu->config.rate);
 	traffic->pairs = emu->config.pairs;
 	traffic->made = calloc(traffic->pairs, sizeof(*traffic->made));
 	traffic->check = calloc(PLX_EMU_PAIRS, sizeof(*traffic->check));
@@ -252,4 +231,16 @@ int plx_emu_traffic_open(struct plx_emu *emu, bool generate, struct plx_emu_peer
 	begin_frame(traffic);
 	*peer = &traffic->peer;
 	return 0;
+}
+
+int plx_emu_gen_open(struct plx_emu *emu, const char *none, struct plx_emu_peer **peer)
+{
+	(void)none;
+	return traffic_open(emu, true, peer);
+}
+
+int plx_emu_sink_open(struct plx_emu *emu, const char *none, struct plx_emu_peer **peer)
+{
+	(void)none;
+	return traffic_open(emu, false, peer);
 }

@@ -55,7 +55,7 @@ void plx_emu_queue_reset(struct plx_emu_queue *queue)
 	queue->written = 0;
 	queue->desc_addr = queue->driver_addr = queue->device_addr = 0;
 	queue->broken = queue->held = queue->armed = false;
-	queue->first = queue->count = 0;
+	queue->first = queue->count = queue->exposed = 0;
 	queue->batch = (struct plx_emu_batch){0};
 	memset(queue->owner, 0, queue->emu->config.queue_size * sizeof(*queue->owner));
 }
@@ -133,6 +133,7 @@ void plx_emu_queue_add(struct plx_emu_queue *queue, const struct plx_emu_buffer 
 {
 	queue->waiting[(queue->first + queue->count) & queue->mask] = *buffer;
 	queue->count++;
+	queue->exposed += buffer->slots;
 	plx_emu_event(queue->emu, PLX_EMU_TAKE, PLX_EMU_NOTIFY, queue->index, buffer->id, 0);
 }
 
@@ -167,6 +168,7 @@ void plx_emu_queue_use(struct plx_emu_queue *queue, uint32_t len)
 
 	queue->first = (queue->first + 1) & queue->mask;
 	queue->count--;
+	queue->exposed -= buffer.slots;
 	plx_emu_event(queue->emu, PLX_EMU_USE, PLX_EMU_NOTIFY, queue->index, buffer.id, len);
 	queue->ring->use(queue, &buffer, len);
 }

@@ -94,7 +94,8 @@ def checks(root):
     handshakes = re.findall(r'\.name = "([\w-]+)"', read("lib/virtio/handshake.c"))
     emulated = re.findall(r'(?:plx_address_\w+\(address, |TAKE_NUMBER\(|\{(?="dev\.))"([\w.]+)"',
                           read("lib/emu/address.c"))
-    peers = re.findall(r'strcmp\(kind, "(\w+)"\)', read("lib/emu/peer.c")) + ["wire:NAME"]
+    kinds = re.findall(r'\{"(\w+)", (?:NULL|"(\w+)"), plx_emu_\w+_open\}', read("lib/emu/peer.c"))
+    peers = [f"{kind}:{argument}" if argument else kind for kind, argument in kinds]
     rows = read_rows(guide, "Options of every virtio device")
     choices = [f"{option}={word}" for option, words in
                (("platform", platform), ("legacy", legacy), ("handshake", handshakes)) for word in words]

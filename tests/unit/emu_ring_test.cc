@@ -344,6 +344,21 @@ TEST_F(EmuTest, FrameLargerThanAllMergedBuffersIsDroppedAndCounted)
 	EXPECT_EQ(1u, stats().rx_too_long);
 }
 
+TEST_P(EmuRingTest, FrameLargerThanAllListsOfAFullRingIsDroppedAndCounted)
+{
+	Frame frame = frame_of(3000);
+
+	run(GetParam().features | bit(VIRTIO_NET_F_MRG_RXBUF), 1, 4);
+	Dma &memory = dma(4096);
+
+	for (unsigned i = 0; i < 2; i++)
+		net->rx[0]->add({{memory.iova(), 12, true}, {memory.iova() + 64, 500, true}});
+	driver->submit(*net->rx[0]);
+	ASSERT_EQ(0, plx_emu_inject(device, 0, frame.data(), frame.size()));
+	settle();
+	EXPECT_EQ(1u, stats().rx_too_long);
+}
+
 TEST_F(EmuTest, BuffersReadOnlyForTheDeviceCanBeSent)
 {
 	run();

@@ -327,7 +327,11 @@ class HostileFixture : public NetFixture
 
 	void send_one(Outcome &outcome, const std::vector<uint8_t> &frame)
 	{
-		int ret = send(build(frame));
+		std::vector<size_t> pieces;
+
+		for (size_t left = frame.size(); left; left -= pieces.back())
+			pieces.push_back(std::min<size_t>(left, pool_config.data_size));
+		int ret = send(build(frame, pieces));
 
 		outcome.sent += ret == 1;
 		if (ret >= 0 || outcome.tx)

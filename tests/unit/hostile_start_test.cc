@@ -186,6 +186,11 @@ const Refusal refusals[] = {
 	{11, "QueueSizeIsNoPowerOfTwo", OLD, START, -EPROTO, "no size of a",
 		common_reads(VIRTIO_PCI_LEGACY_QUEUE_SIZE, 300)},
 	{13, "ConfigurationNeverSettles", ANY, OPEN, -EPROTO, "never settles", never_settles},
+	{14, "MtuNeedsALongerRing", ANY, CONFIGURE, -EINVAL, "ask for a longer ring",
+		[](HostileFixture &t) {
+			t.device_config_reads(
+				{{VIRTIO_NET_CFG_MTU, 0xff}, {VIRTIO_NET_CFG_MTU + 1, 0xff}});
+		}},
 	{14, "MtuNeedsBuffersThatAreNotThere", ANY, CONFIGURE, -EINVAL, "data_size 65565",
 		needs_merging_and_has_none},
 	{17, "NeedsResetAfterDriver", MODERN, OPEN, -EPROTO,
@@ -479,6 +484,7 @@ TEST_P(HostileProbe, No14_ImpossibleMtuIsReplaced)
 
 TEST_P(HostileProbe, No14_LargestMtuIsMetWithMergedBuffers)
 {
+	config.queue_size = 128;
 	device_config_reads({{VIRTIO_NET_CFG_MTU, 0xff}, {VIRTIO_NET_CFG_MTU + 1, 0xff}});
 	begin();
 	EXPECT_EQ(info().mtu, 65535);

@@ -26,8 +26,8 @@ inline bool is_packed()
 	return address_a.find("packed=on") != std::string::npos;
 }
 
-/* A busy host is no failure, and the clock of an emulated machine may run fast. */
-constexpr std::chrono::seconds kPatience(240);
+/* For what takes milliseconds: a busy host is no failure. */
+constexpr std::chrono::seconds kPatience(60);
 
 struct Settings {
 	std::string options; /* of the address */

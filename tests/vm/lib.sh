@@ -258,7 +258,7 @@ begin_on_host()
 
 machine()
 {
-	"$tests/../../apps/machine" run --share="$scratch" --timeout=300 "$@"
+	"$tests/../../apps/machine" run --share="$scratch" --timeout=600 "$@"
 }
 
 # in_machine "SCRIPT [ARGUMENT]..." [OPTION...]: what the script prints as TAP is ours. The options are
