@@ -39,8 +39,9 @@ class Tap
       public:
 	struct plx_vfio_device device = {}; /* first, since the seam knows it by its address */
 	std::vector<Access> log;
-	std::vector<std::pair<uint64_t, size_t>> maps; /* offset and length of each mapping asked for */
-	unsigned interrupts = 0;                       /* times that interrupts were set up */
+	std::vector<std::pair<uint64_t, size_t>>
+		maps;            /* offset and length of each mapping asked for */
+	unsigned interrupts = 0; /* times that interrupts were set up */
 	/* What is read may be changed on the way to the driver. */
 	std::function<void(Access &)> on_read;
 	std::function<void(const Access &)> on_write;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "conformance.h"
 
-/* What the network driver puts in front of frames, and what it makes of its device (virtio 1.4, 5.1). */
+/* What the network driver puts in front of frames, and what it makes of its device
+ * (virtio 1.4, 5.1). */
 
 namespace
 {
@@ -47,7 +48,8 @@ TEST_P(NetFrames, HeaderOfASentFrameIsZeros)
 		ASSERT_EQ(send(packet), 1);
 		for (unsigned i = 1; i <= GetParam().header; i++)
 			EXPECT_EQ(data[-(int)i], 0) << i;
-		EXPECT_EQ(data[-(int)GetParam().header - 1], 0xff) << "the header is no longer than that";
+		EXPECT_EQ(data[-(int)GetParam().header - 1], 0xff)
+			<< "the header is no longer than that";
 		plx_emu_hold(card, 1, false);
 		step();
 		EXPECT_EQ(sent(), frame);
@@ -75,7 +77,7 @@ TEST_P(NetFrames, HeaderOfAReceivedFrameIsNotBelieved)
 	struct plx_packet *packet;
 
 	on_rx_header = [](uint8_t *header, size_t) {
-		header[0] = 0xf0; /* flags that nobody knows */
+		header[0] = 0xf0;                 /* flags that nobody knows */
 		std::memset(header + 2, 0xff, 8); /* hdr_len, gso_size, csum_start, csum_offset */
 	};
 	run();
@@ -109,7 +111,7 @@ TEST_P(NetFrames, SegmentIsADescriptor)
 		run();
 		plx_emu_hold(card, 1, true);
 		while (taken < 1000 &&
-		       send(build(frame, std::vector<size_t>(segments, 64 / segments))) == 1)
+			send(build(frame, std::vector<size_t>(segments, 64 / segments))) == 1)
 			taken++;
 		EXPECT_EQ(taken, 256u / segments);
 		close();

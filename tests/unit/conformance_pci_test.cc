@@ -6,8 +6,8 @@ extern "C" {
 }
 
 /*
- * How the driver finds its way in configuration space (virtio 1.4, 4.1.2 and 4.1.4): a card that lists
- * its structures in every way that the standard allows, and some more.
+ * How the driver finds its way in configuration space (virtio 1.4, 4.1.2 and 4.1.4): a card that
+ * lists its structures in every way that the standard allows, and some more.
  */
 
 namespace
@@ -132,7 +132,8 @@ TEST_F(Capabilities, ReservedBarIsSkipped)
 {
 	for (uint8_t bar : {6, 7, 0x7f, 0xff}) {
 		rewrite([=](std::vector<Structure> &list) {
-			for (uint8_t type : {VIRTIO_PCI_CAP_NOTIFY_CFG, VIRTIO_PCI_CAP_COMMON_CFG}) {
+			for (uint8_t type :
+				{VIRTIO_PCI_CAP_NOTIFY_CFG, VIRTIO_PCI_CAP_COMMON_CFG}) {
 				Structure s = *of_type(list, type);
 
 				s.bar = bar;
@@ -215,7 +216,8 @@ TEST_F(Capabilities, DeviceConfigurationMayBeLargerThanIsKnown)
 
 TEST_F(Capabilities, DeviceConfigurationNeedsOnlyTheFieldsInUse)
 {
-	/* MAC, status and MTU end at 12; without MTU at 8, without status at 6; without any at 0. */
+	/* MAC, status and MTU end at 12; without MTU at 8, without status at 6; without any at 0.
+	 */
 	const struct {
 		uint32_t length;
 		std::vector<unsigned> withheld;
@@ -297,7 +299,8 @@ TEST(Discovery, ModernDeviceIsKnownByItsId)
 	for (unsigned type = 0; type < 0x40; type++)
 		for (uint8_t revision : {0, 1, 0xff})
 			for (uint16_t subsystem : {0, 1, 0x1100, 0xffff}) {
-				auto f = function(VIRTIO_PCI_VENDOR, (uint16_t)(0x1040 + type), subsystem);
+				auto f = function(
+					VIRTIO_PCI_VENDOR, (uint16_t)(0x1040 + type), subsystem);
 
 				f.revision = revision;
 				f.subsystem_vendor = subsystem;

@@ -57,10 +57,12 @@ class Beside : public ::testing::TestWithParam<Layout>
 		device = new FakeVirtio(mem);
 		device->virtio.log = &log;
 		if (packed)
-			plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_RING_PACKED);
+			plx_features_add(
+				&device->virtio.negotiation.accepted, VIRTIO_F_RING_PACKED);
 		if (event_idx)
 			plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_EVENT_IDX);
-		ASSERT_EQ(plx_virtq_create(&device->virtio, 3, size, size, &queue), 0) << plx_error();
+		ASSERT_EQ(plx_virtq_create(&device->virtio, 3, size, size, &queue), 0)
+			<< plx_error();
 	}
 
 	void TearDown() override
@@ -124,9 +126,8 @@ class Beside : public ::testing::TestWithParam<Layout>
 			check(plx_shared64_read(&desc->addr), plx_shared32_read(&desc->len), part);
 		}
 		plx_shared32_write(&first->len, 1);
-		plx_shared16_write_release(
-			&first->flags, wrap ? PLX_VIRTQ_PACKED_BOTH | VIRTQ_DESC_F_WRITE
-					    : VIRTQ_DESC_F_WRITE);
+		plx_shared16_write_release(&first->flags,
+			wrap ? PLX_VIRTQ_PACKED_BOTH | VIRTQ_DESC_F_WRITE : VIRTQ_DESC_F_WRITE);
 		taken++;
 		at += 2;
 		if (at == size) {
@@ -147,7 +148,7 @@ class Beside : public ::testing::TestWithParam<Layout>
 	void wish_packed(bool notify)
 	{
 		struct virtq_packed_event *event = queue->packed.device_event;
-		uint16_t flags = !notify    ? VIRTQ_PACKED_EVENT_DISABLE
+		uint16_t flags = !notify     ? VIRTQ_PACKED_EVENT_DISABLE
 				 : event_idx ? VIRTQ_PACKED_EVENT_DESC
 					     : VIRTQ_PACKED_EVENT_ENABLE;
 
@@ -204,7 +205,8 @@ class Beside : public ::testing::TestWithParam<Layout>
 			while (something_new())
 				packed ? take_packed() : take_split();
 			dally(&random);
-			/* It says that it wants to be told, and looks once more before it sleeps. */
+			/* It says that it wants to be told, and looks once more before it sleeps.
+			 */
 			__atomic_store_n(&device->doorbell, quiet, __ATOMIC_RELAXED);
 			wish(true);
 			plx_barrier_full();
@@ -309,7 +311,8 @@ TEST_P(RingParts, AskForNoNotifications)
 		EXPECT_EQ(plx_shared16_read(plx_virtq_split_used_event(queue)), 0x8000)
 			<< "as far away as can be said";
 	} else {
-		EXPECT_EQ(plx_shared16_read(&queue->split.avail->flags), VIRTQ_AVAIL_F_NO_INTERRUPT);
+		EXPECT_EQ(
+			plx_shared16_read(&queue->split.avail->flags), VIRTQ_AVAIL_F_NO_INTERRUPT);
 	}
 }
 
@@ -334,7 +337,8 @@ TEST_P(RingParts, EventIsIgnoredWithoutEventIndex)
 		uint32_t len;
 
 		if (packed)
-			plx_shared16_write(&queue->packed.device_event->off_wrap, (uint16_t)(i * 7));
+			plx_shared16_write(
+				&queue->packed.device_event->off_wrap, (uint16_t)(i * 7));
 		else
 			plx_shared16_write(plx_virtq_split_avail_event(queue), (uint16_t)(i * 7));
 		device->doorbell = quiet;

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 /*
- * Features, configuration, initialisation, reset and the end of it (virtio 1.4, 2.1 to 2.5, 3 and 6):
- * what the driver does when things do not go their usual way.
+ * Features, configuration, initialisation, reset and the end of it (virtio 1.4, 2.1 to 2.5, 3 and
+ * 6): what the driver does when things do not go their usual way.
  */
 
 namespace
