@@ -25,6 +25,8 @@ import xml.etree.ElementTree as ElementTree
 
 COLUMNS = ["id", "section", "level", "condition", "requirement", "shown_by", "reason"]
 LEVELS = ["MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY"]
+# The card's silence shows a rule if a control has shown that it would have spoken.
+SILENCE = "unit_conformance_life:Life.BreaksNoRuleThatTheCardKnows"
 NAMED = re.compile(r"(\w+):(\w+\.\w+(?:/[\w*]+)?)$")
 Row = collections.namedtuple("Row", COLUMNS)
 
@@ -131,6 +133,13 @@ def reason_faults(root, rows):
         # Behind a semicolon there may be more to say.
         for fault in check(root, words.partition(";")[0].strip()):
             yield f"{row.id}: {fault}"
+
+
+def control_faults(rows):
+    for row in rows:
+        control = f"BreachTest.IsReported/{row.id.replace('-', '_')}_*"
+        if SILENCE in row.shown_by.split() and control not in row.shown_by:
+            yield f"{row.id}: {SILENCE} shows nothing without a control, such as EmuBreachTest"
 
 
 def named_tests(rows):
@@ -296,6 +305,7 @@ def checks(root, programs):
     yield "every reason holds", list(reason_faults(root, rows))
     unknown, idle = check_tests(rows, programs)
     yield "every test that is named exists", unknown
+    yield "every rule that the card watches has a control", list(control_faults(rows))
     yield "every test that is named was run and passed", idle
     written = pathlib.Path(root, "doc/conformance.md")
     same = written.exists() and written.read_text() == page(rows)

@@ -113,6 +113,8 @@ const Breach breach_table[] = {
 		with_features(kBase | bit(VIRTIO_NET_F_HOST_TSO4))},
 	{"FEAT-2", "TakesMqWithoutControlQueue", kNoNet,
 		with_features(kBase | bit(VIRTIO_NET_F_MQ))},
+	{"NET-CFG-13", "TakesHashReportWithoutControlQueue", kNoNet,
+		with_features(kBase | bit(VIRTIO_NET_F_HASH_REPORT))},
 	{"NET-CFG-14", "TakesRxExtraWithoutControlQueue", kNoNet,
 		with_features(kBase | bit(VIRTIO_NET_F_CTRL_RX_EXTRA))},
 	{"FEAT-5", "TakesABitAbove127", kNoNet,
@@ -125,6 +127,7 @@ const Breach breach_table[] = {
 		}},
 	{"RFEAT-1", "DeclinesVersion1", kNoNet, with_features(bit(VIRTIO_F_ACCESS_PLATFORM))},
 	{"RFEAT-3", "DeclinesAccessPlatform", kNoNet, with_features(bit(VIRTIO_F_VERSION_1))},
+	{"RFEAT-10", "TakesSrIov", kNoNet, with_features(kBase | bit(VIRTIO_F_SR_IOV))},
 	{"RFEAT-4", "BufferOutsideOfMemory", 0,
 		[](Scene &s) {
 			s.net->tx[0]->add({{uint64_t{1} << 45, 72, false}});

@@ -430,13 +430,69 @@ TEST_F(EmuAddressTest, TheDriversOptionsAreLeft)
 	plx_vfio_close(opened);
 }
 
+TEST_F(EmuAddressTest, ItHasTheInterfaceThatTheDriverIsToldToUse)
+{
+	const struct {
+		const char *text;
+		bool modern, legacy;
+		int left; /* an option of the driver's stays its own */
+	} cases[] = {
+		{"emu:net", true, false, 0},
+		{"emu:net,legacy=on", true, true, -EINVAL},
+		{"emu:net,legacy=off", true, false, -EINVAL},
+		{"emu:net,dev.legacy=on", true, true, 0},
+		{"emu:net,dev.legacy=only", false, true, 0},
+		{"emu:net,legacy=on,dev.legacy=off", true, false, -EINVAL},
+		{"emu:net,legacy=on,dev.legacy=only", false, true, -EINVAL},
+	};
+
+	for (const auto &one : cases) {
+		plx_vfio_device *opened = nullptr;
+
+		ASSERT_EQ(0, open(one.text, &opened)) << plx_error();
+		EXPECT_EQ(one.left, left) << one.text;
+		EXPECT_EQ(one.modern, opened->region[4].size > 0) << one.text;
+		EXPECT_EQ(one.legacy, opened->region[0].size > 0) << one.text;
+		plx_vfio_close(opened);
+	}
+}
+
+TEST_F(EmuAddressTest, ItSpeaksTheHandshakeThatTheDriverIsToldToUse)
+{
+	const struct {
+		const char *text;
+		uint8_t refused; /* the status after 00, 01 and 03 without features */
+	} cases[] = {
+		{"emu:net", 3},
+		{"emu:net,handshake=device-ok", 1},
+		{"emu:net,handshake=modern", 3},
+		{"emu:net,dev.handshake=device-ok", 1},
+		{"emu:net,handshake=device-ok,dev.handshake=modern", 3},
+	};
+
+	for (const auto &one : cases) {
+		plx_vfio_device *opened = nullptr;
+
+		ASSERT_EQ(0, open(one.text, &opened)) << plx_error();
+		{
+			Driver card(opened, mem);
+
+			card.hello();
+			EXPECT_EQ(one.refused, card.status()) << one.text;
+		}
+		plx_vfio_close(opened);
+	}
+}
+
 TEST_F(EmuAddressTest, BadOptionsAreRefusedWithAReason)
 {
-	const char *const bad[] = {"emu:net,dev.mac=02:00:00:00:00", "emu:net,dev.mac=02:00:00:00:00:0g",
-		"emu:net,dev.mac=01:00:00:00:00:00", "emu:net,peer=nobody",
-		"emu:net,peer=wire:", "emu:net,size=20", "emu:net,dev.queues=0",
-		"emu:net,dev.queue_size=100", "emu:net,dev.in_order=maybe",
-		"emu:net,dev.mac=02:00:00:00:00:000"};
+	const char *const bad[] = {"emu:net,dev.mac=02:00:00:00:00",
+		"emu:net,dev.mac=02:00:00:00:00:0g", "emu:net,dev.mac=01:00:00:00:00:00",
+		"emu:net,peer=nobody", "emu:net,peer=wire:", "emu:net,size=20",
+		"emu:net,dev.queues=0", "emu:net,dev.queue_size=100", "emu:net,dev.in_order=maybe",
+		"emu:net,dev.mac=02:00:00:00:00:000", "emu:net,dev.legacy=maybe",
+		"emu:net,dev.handshake=legacy", "emu:net,veto=driver",
+		"emu:net,dev.junk_len=maybe"};
 	plx_vfio_device *opened = nullptr;
 
 	for (const char *text : bad) {
