@@ -25,8 +25,8 @@ static const struct plx_driver *find_driver(unsigned device_id)
 }
 
 /* Find the interface of a PCI function that is to be used: modern, if it has that. */
-static int choose_interface(struct plx_context *ctx, struct plx_vfio_device *vfio, unsigned device_id,
-                            struct plx_address *address, struct plx_virtio **virtio)
+static int choose_interface(struct plx_context *ctx, struct plx_vfio_device *vfio,
+	unsigned device_id, struct plx_address *address, struct plx_virtio **virtio)
 {
 	static const char *const choices[] = {"auto", "on", "off", NULL};
 	enum { AUTO, ON, OFF } legacy = AUTO;
@@ -45,8 +45,8 @@ static int choose_interface(struct plx_context *ctx, struct plx_vfio_device *vfi
 	return err;
 }
 
-int plx_drivers_open_virtio(struct plx_context *ctx, struct plx_vfio_device *vfio, unsigned device_id,
-                            struct plx_address *address, struct plx_virtio **virtio)
+int plx_drivers_open_virtio(struct plx_context *ctx, struct plx_vfio_device *vfio,
+	unsigned device_id, struct plx_address *address, struct plx_virtio **virtio)
 {
 	int err = choose_interface(ctx, vfio, device_id, address, virtio);
 
@@ -56,7 +56,8 @@ int plx_drivers_open_virtio(struct plx_context *ctx, struct plx_vfio_device *vfi
 }
 
 /* "0000:00:03.0" or "pci:0000:00:03.0" */
-static int open_pci(struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio)
+static int open_pci(
+	struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio)
 {
 	struct plx_pci_function function;
 	struct plx_vfio_device *vfio;
@@ -69,7 +70,8 @@ static int open_pci(struct plx_context *ctx, struct plx_address *address, struct
 }
 
 /* "emu:net": a device in software, in this process */
-static int open_emu(struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio)
+static int open_emu(
+	struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio)
 {
 	struct plx_vfio_device *vfio;
 	int err;
@@ -83,14 +85,15 @@ static int open_emu(struct plx_context *ctx, struct plx_address *address, struct
 /* The ways to reach a device, by the word in front of its address. */
 static const struct {
 	const char *scheme;
-	int (*open)(struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio);
+	int (*open)(
+		struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio);
 } schemes[] = {
 	{"pci", open_pci},
 	{"emu", open_emu},
 };
 
-static int open_virtio(struct plx_context *ctx, struct plx_address *address,
-                       struct plx_virtio **virtio)
+static int open_virtio(
+	struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++)
 		if (!strcmp(address->scheme, schemes[i].scheme))
@@ -114,23 +117,27 @@ static int choose_handshake(struct plx_virtio *virtio, struct plx_address *addre
 	if (found <= 0)
 		return found;
 	if (handshakes[choice]->legacy != virtio->transport->legacy)
-		return plx_fail(EINVAL, "%s: handshake=%s does not go with the %s interface: see legacy=",
-			virtio->name, names[choice], virtio->transport->legacy ? "legacy" : "modern");
+		return plx_fail(EINVAL,
+			"%s: handshake=%s does not go with the %s interface: see legacy=",
+			virtio->name, names[choice],
+			virtio->transport->legacy ? "legacy" : "modern");
 	virtio->handshake = handshakes[choice];
 	if (virtio->handshake->warning)
-		plx_log(virtio->log, PLX_LOG_WARNING, "%s: %s", virtio->name, virtio->handshake->warning);
+		plx_log(virtio->log, PLX_LOG_WARNING, "%s: %s", virtio->name,
+			virtio->handshake->warning);
 	return 0;
 }
 
 int plx_drivers_open_eth(struct plx_context *ctx, struct plx_virtio *virtio,
-                         struct plx_address *address, struct plx_eth **eth)
+	struct plx_address *address, struct plx_eth **eth)
 {
 	const struct plx_driver *driver = find_driver(virtio->device_id);
 	int err = 0;
 
 	if (!driver || !driver->open_eth)
-		err = plx_fail(ENODEV, "%s: Pollux has no Ethernet driver for virtio devices of type %u",
-		               virtio->name, virtio->device_id);
+		err = plx_fail(ENODEV,
+			"%s: Pollux has no Ethernet driver for virtio devices of type %u",
+			virtio->name, virtio->device_id);
 	if (!err)
 		err = choose_handshake(virtio, address);
 	if (!err)

@@ -16,15 +16,18 @@ int main(int argc, char **argv)
 	int received = 0;
 
 	if (argc != 3 || plx_context_create(NULL, &ctx) ||
-	    plx_pool_create(ctx, NULL, &config.pool) || plx_eth_open(ctx, argv[1], &eth) ||
-	    plx_eth_configure(eth, &config) || plx_eth_start(eth)) {
+		plx_pool_create(ctx, NULL, &config.pool) || plx_eth_open(ctx, argv[1], &eth) ||
+		plx_eth_configure(eth, &config) || plx_eth_start(eth)) {
 		fprintf(stderr, "%s\n", argc == 3 ? plx_error() : "usage: reflect ADDRESS SECONDS");
 		return 1;
 	}
 	end = time(NULL) + atoi(argv[2]);
 	while (received >= 0 && time(NULL) < end) {
+		int sent = 0;
+
 		received = plx_eth_rx_burst(plx_eth_rxq(eth, 0), packets, 32);
-		int sent = received > 0 ? plx_eth_tx_burst(plx_eth_txq(eth, 0), packets, received) : 0;
+		if (received > 0)
+			sent = plx_eth_tx_burst(plx_eth_txq(eth, 0), packets, received);
 		for (int i = sent < 0 ? 0 : sent; i < received; i++)
 			plx_packet_free(packets[i]); /* no room to send it: let it go */
 	}

@@ -191,8 +191,7 @@ int command_bind(int argc, char **argv)
 	};
 	static const struct argp argp = {options, parse, "ADDRESS...",
 		"Hand PCI functions to vfio-pci or another kernel driver: all of them, or none "
-		"when one "
-		"fails. The drivers that had them are noted for `pollux unbind`.",
+		"when one fails. The drivers that had them are noted for `pollux unbind`.",
 		NULL, NULL, NULL};
 	struct request request = {.driver = "vfio-pci"};
 	int status;
@@ -206,9 +205,8 @@ int command_bind(int argc, char **argv)
 int command_unbind(int argc, char **argv)
 {
 	static const struct argp argp = {NULL, parse, "ADDRESS...",
-		"Give PCI functions back to the kernel drivers that they "
-		"had before `pollux bind`: all of "
-		"them, or none when one fails.",
+		"Give PCI functions back to the kernel drivers that they had before `pollux bind`: "
+		"all of them, or none when one fails.",
 		NULL, NULL, NULL};
 	struct request request = {0};
 	int status;

@@ -360,10 +360,8 @@ static const char doc[] =
 	"second, the third with the fourth. A device without a partner is its own. DEVICE is an "
 	"address with options after commas, such as 0000:00:03.0.\v"
 	"'pollux: forwarding' on standard error tells that every device is started. SIGINT and "
-	"SIGTERM "
-	"end the run; the figures then follow, with --json as one object. The status is not 0 when "
-	"a "
-	"device failed or a packet did not come back.";
+	"SIGTERM end the run; the figures then follow, with --json as one object. The status is "
+	"not 0 when a device failed or a packet did not come back.";
 
 void fwd_options_read(struct fwd_options *options, int argc, char **argv)
 {

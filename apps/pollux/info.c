@@ -204,9 +204,8 @@ int command_info(int argc, char **argv)
 	};
 	static const struct argp argp = {options, parse, "DEVICE",
 		"Show what a device can do, and each feature that it offers with why it is "
-		"accepted or "
-		"declined. DEVICE is an address with options after commas, such as 0000:00:03.0 or "
-		"0000:00:03.0,event_idx=off.",
+		"accepted or declined. DEVICE is an address with options after commas, such as "
+		"0000:00:03.0 or 0000:00:03.0,event_idx=off.",
 		NULL, NULL, NULL};
 	struct request request = {0};
 	struct look look = {0};

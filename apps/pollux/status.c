@@ -207,10 +207,9 @@ int command_status(int argc, char **argv)
 		{0},
 	};
 	static const struct argp argp = {options, parse, NULL,
-		"List the PCI functions that are network or virtio "
-		"devices, with what keeps Pollux from "
-		"opening each, and what the machine has of IOMMU, "
-		"vfio-pci, hugepages and memory to pin.",
+		"List the PCI functions that are network or virtio devices, with what keeps Pollux "
+		"from opening each, and what the machine has of IOMMU, vfio-pci, hugepages and "
+		"memory to pin.",
 		NULL, NULL, NULL};
 	struct machine machine;
 	bool all = false, json;

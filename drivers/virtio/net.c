@@ -34,16 +34,17 @@ static int choose_mergeable(struct net *net, const struct plx_eth_config *config
 	bool fits = room >= needed;
 
 	if (fits)
-		plx_negotiation_decline(negotiation, VIRTIO_NET_F_MRG_RXBUF,
-		                        "the longest frame fits one buffer");
+		plx_negotiation_decline(
+			negotiation, VIRTIO_NET_F_MRG_RXBUF, "the longest frame fits one buffer");
 	else
 		plx_features_add(&negotiation->understood, VIRTIO_NET_F_MRG_RXBUF);
 	if (fits || (plx_virtio_offers(net->virtio, VIRTIO_NET_F_MRG_RXBUF) &&
-	             negotiation->wish[VIRTIO_NET_F_MRG_RXBUF] != PLX_FEATURE_OFF))
+			    negotiation->wish[VIRTIO_NET_F_MRG_RXBUF] != PLX_FEATURE_OFF))
 		return 0;
-	return plx_fail(EINVAL, "%s: the pool's packets hold %u bytes and a frame needs %u, without "
-	                        "F_MRG_RXBUF to spread it: make the pool's data_size %u",
-	                net->virtio->name, room, needed, needed);
+	return plx_fail(EINVAL,
+		"%s: the pool's packets hold %u bytes and a frame needs %u, without "
+		"F_MRG_RXBUF to spread it: make the pool's data_size %u",
+		net->virtio->name, room, needed, needed);
 }
 
 /* virtio 1.4, 6.1, and the IOMMU: what must be there for the device to be driven at all. */
@@ -52,12 +53,13 @@ static int check_needed(struct net *net)
 	struct plx_virtio *virtio = net->virtio;
 
 	if (!virtio->transport->legacy && !plx_virtio_has(virtio, VIRTIO_F_VERSION_1))
-		return plx_fail(ENOTSUP, "%s: F_VERSION_1 is %s: the device can be driven only through the "
-		                         "legacy interface: say legacy=on",
-		                virtio->name,
-		                plx_virtio_offers(virtio, VIRTIO_F_VERSION_1) ? "declined" : "not offered");
+		return plx_fail(ENOTSUP,
+			"%s: F_VERSION_1 is %s: the device can be driven only through the "
+			"legacy interface: say legacy=on",
+			virtio->name,
+			plx_virtio_offers(virtio, VIRTIO_F_VERSION_1) ? "declined" : "not offered");
 	if (virtio->dma_translated && net->check_platform &&
-	    !plx_virtio_offers(virtio, VIRTIO_F_ACCESS_PLATFORM))
+		!plx_virtio_offers(virtio, VIRTIO_F_ACCESS_PLATFORM))
 		return plx_fail(ENOTSUP,
 			"%s: the device does not offer F_ACCESS_PLATFORM, so it would bypass the IOMMU and reach the wrong memory: %s, or say platform=ignore if it is hardware that honours the IOMMU anyway",
 			virtio->name,
@@ -79,11 +81,13 @@ static int check_ring(struct net *net, const char *which, uint16_t wanted, uint1
 static int check_config(struct net *net, const struct plx_eth_config *config)
 {
 	if (!config->queue_pairs || config->queue_pairs > net->config.max_queue_pairs)
-		return plx_fail(EINVAL, "%s: %u queue pairs are not offered: give a number from 1 to %u",
-		                net->virtio->name, config->queue_pairs, net->config.max_queue_pairs);
+		return plx_fail(EINVAL,
+			"%s: %u queue pairs are not offered: give a number from 1 to %u",
+			net->virtio->name, config->queue_pairs, net->config.max_queue_pairs);
 	if (plx_pool_memory(config->pool) != net->virtio->mem)
-		return plx_fail(EINVAL, "%s: the pool belongs to another context: the device cannot reach it",
-		                net->virtio->name);
+		return plx_fail(EINVAL,
+			"%s: the pool belongs to another context: the device cannot reach it",
+			net->virtio->name);
 	return 0;
 }
 
@@ -98,9 +102,10 @@ static int check_room(struct net *net, const struct plx_eth_config *config)
 	/* Of a queue that is not there, setting it up tells. */
 	if (!entries || (uint64_t)entries * size >= frame_room(net))
 		return 0;
-	return plx_fail(EINVAL, "%s: %u receive buffers of %u bytes do not hold one frame of %u: ask for a "
-	                        "longer ring, or make the pool's data_size larger",
-	                net->virtio->name, entries, size, frame_room(net));
+	return plx_fail(EINVAL,
+		"%s: %u receive buffers of %u bytes do not hold one frame of %u: ask for a "
+		"longer ring, or make the pool's data_size larger",
+		net->virtio->name, entries, size, frame_room(net));
 }
 
 /* What sizes there are depends on the layout, and so on the negotiation. */
@@ -135,7 +140,8 @@ static int allocate_queues(struct net *net, unsigned pairs)
 	net->eth.txq = calloc(pairs, sizeof(struct plx_eth_txq *));
 	if (!net->rx || !net->tx || !net->eth.rxq || !net->eth.txq) {
 		free_queues(net);
-		return plx_fail(ENOMEM, "%s: out of memory for %u queue pairs", net->virtio->name, pairs);
+		return plx_fail(
+			ENOMEM, "%s: out of memory for %u queue pairs", net->virtio->name, pairs);
 	}
 	memset(net->rx, 0, pairs * sizeof(*net->rx));
 	memset(net->tx, 0, pairs * sizeof(*net->tx));
@@ -157,7 +163,7 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 
 	if (net->in_doubt)
 		return plx_fail(EIO, "%s: the device did not confirm its last reset: close it",
-		                net->virtio->name);
+			net->virtio->name);
 	err = check_config(net, config);
 	if (!err)
 		err = choose_mergeable(net, config);
@@ -256,7 +262,7 @@ static int start(struct plx_eth *eth)
 
 	if (net->in_doubt)
 		return plx_fail(EIO, "%s: the device did not confirm its last reset: close it",
-		                net->virtio->name);
+			net->virtio->name);
 	for (unsigned i = 0; i < eth->queue_pairs; i++) {
 		memset(&net->rx[i].counters, 0, sizeof(net->rx[i].counters));
 		memset(&net->tx[i].counters, 0, sizeof(net->tx[i].counters));
@@ -311,8 +317,14 @@ struct counter {
 	bool drop;
 };
 
-#define RX(field, name, drop) {name, offsetof(struct net_rx_counters, field), drop}
-#define TX(field, name, drop) {name, offsetof(struct net_tx_counters, field), drop}
+#define RX(field, name, drop)                                                                      \
+	{                                                                                          \
+		name, offsetof(struct net_rx_counters, field), drop                                \
+	}
+#define TX(field, name, drop)                                                                      \
+	{                                                                                          \
+		name, offsetof(struct net_tx_counters, field), drop                                \
+	}
 
 static const struct counter rx_counters[] = {
 	RX(packets, "packets", false),
@@ -351,15 +363,17 @@ static void stats(const struct plx_eth *eth, struct plx_eth_stats *stats)
 		stats->tx_bytes += net_counter_read(&net->tx[i].counters.bytes);
 		for (unsigned c = 0; c < ARRAY_SIZE(rx_counters); c++)
 			if (rx_counters[c].drop)
-				stats->rx_dropped += value_of(&net->rx[i].counters, &rx_counters[c]);
+				stats->rx_dropped +=
+					value_of(&net->rx[i].counters, &rx_counters[c]);
 		for (unsigned c = 0; c < ARRAY_SIZE(tx_counters); c++)
 			if (tx_counters[c].drop)
-				stats->tx_dropped += value_of(&net->tx[i].counters, &tx_counters[c]);
+				stats->tx_dropped +=
+					value_of(&net->tx[i].counters, &tx_counters[c]);
 	}
 }
 
 static int visit_one(plx_eth_counter_visit_fn *visit, void *arg, const char *kind, unsigned queue,
-                     const char *name, uint64_t value)
+	const char *name, uint64_t value)
 {
 	char text[48];
 	struct plx_eth_counter counter = {text, value};
@@ -369,7 +383,7 @@ static int visit_one(plx_eth_counter_visit_fn *visit, void *arg, const char *kin
 }
 
 static int visit_ring(plx_eth_counter_visit_fn *visit, void *arg, const char *kind, unsigned queue,
-                      const struct plx_virtq *vq)
+	const struct plx_virtq *vq)
 {
 	int ret;
 
@@ -377,7 +391,8 @@ static int visit_ring(plx_eth_counter_visit_fn *visit, void *arg, const char *ki
 		return 0;
 	ret = visit_one(visit, arg, kind, queue, "kicks", vq->counters.kicks);
 	if (!ret)
-		ret = visit_one(visit, arg, kind, queue, "kicks_suppressed", vq->counters.suppressed);
+		ret = visit_one(
+			visit, arg, kind, queue, "kicks_suppressed", vq->counters.suppressed);
 	if (!ret)
 		ret = visit_one(visit, arg, kind, queue, "kicks_forced", vq->counters.forced);
 	if (!ret)
@@ -393,12 +408,12 @@ static int counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *
 	for (unsigned i = 0; i < eth->queue_pairs; i++) {
 		for (unsigned c = 0; !ret && c < ARRAY_SIZE(rx_counters); c++)
 			ret = visit_one(visit, arg, "rx", i, rx_counters[c].name,
-			                value_of(&net->rx[i].counters, &rx_counters[c]));
+				value_of(&net->rx[i].counters, &rx_counters[c]));
 		if (!ret)
 			ret = visit_ring(visit, arg, "rx", i, net->rx[i].vq);
 		for (unsigned c = 0; !ret && c < ARRAY_SIZE(tx_counters); c++)
 			ret = visit_one(visit, arg, "tx", i, tx_counters[c].name,
-			                value_of(&net->tx[i].counters, &tx_counters[c]));
+				value_of(&net->tx[i].counters, &tx_counters[c]));
 		if (!ret)
 			ret = visit_ring(visit, arg, "tx", i, net->tx[i].vq);
 	}
@@ -470,11 +485,11 @@ static int probe(struct net *net, struct plx_address *address)
 	net->max_rx_ring = virtio->transport->queue_max(virtio, VIRTIO_NET_RXQ(0));
 	net->max_tx_ring = virtio->transport->queue_max(virtio, VIRTIO_NET_TXQ(0));
 	return plx_mem_alloc(virtio->mem, PLX_CACHE_LINE, PLX_CACHE_LINE, virtio->numa_node,
-	                     PLX_MEM_READ_ONLY, &net->empty_header);
+		PLX_MEM_READ_ONLY, &net->empty_header);
 }
 
 static int open_eth(struct plx_context *ctx, struct plx_virtio *virtio, struct plx_address *address,
-                    struct plx_eth **eth)
+	struct plx_eth **eth)
 {
 	struct net *net = calloc(1, sizeof(*net));
 	int err;

@@ -44,9 +44,10 @@ static int read_mac(struct net *net)
 	if (is_unicast(net->config.mac))
 		return 0;
 	plx_log(virtio->log, PLX_LOG_WARNING,
-	        "%s: the device gives an address that no port can have: using one of our own",
-	        virtio->name);
-	plx_negotiation_decline(&virtio->negotiation, VIRTIO_NET_F_MAC, "the address is not unicast");
+		"%s: the device gives an address that no port can have: using one of our own",
+		virtio->name);
+	plx_negotiation_decline(
+		&virtio->negotiation, VIRTIO_NET_F_MAC, "the address is not unicast");
 	invent_mac(net->config.mac);
 	return 0;
 }
@@ -65,8 +66,9 @@ static int read_mtu(struct net *net)
 		return err;
 	if (field.value < MTU_MIN) {
 		plx_log(virtio->log, PLX_LOG_WARNING, "%s: the device gives an MTU of %u: using %u",
-		        virtio->name, field.value, MTU_DEFAULT);
-		plx_negotiation_decline(&virtio->negotiation, VIRTIO_NET_F_MTU, "the MTU is too small");
+			virtio->name, field.value, MTU_DEFAULT);
+		plx_negotiation_decline(
+			&virtio->negotiation, VIRTIO_NET_F_MTU, "the MTU is too small");
 		return 0;
 	}
 	net->config.mtu = (uint16_t)field.value;

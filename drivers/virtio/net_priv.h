@@ -46,8 +46,8 @@ struct net_rxq {
 	struct plx_pool_cache *cache;
 	uint16_t header_off; /* where in the buffer the device writes its header */
 	uint16_t header_len;
-	uint32_t room;       /* bytes of each buffer that the device may write */
-	bool header_apart;   /* it wants a descriptor of its own for the header */
+	uint32_t room;     /* bytes of each buffer that the device may write */
+	bool header_apart; /* it wants a descriptor of its own for the header */
 	struct net_rx_counters counters;
 	const char *path;
 } __cache_aligned;
@@ -56,11 +56,11 @@ struct net_txq {
 	struct plx_eth_txq base;
 	struct plx_virtq *vq; /* NULL while stopped */
 	struct plx_pool_cache *cache;
-	uint32_t frame_max;        /* bytes of the longest frame, untagged */
+	uint32_t frame_max; /* bytes of the longest frame, untagged */
 	uint16_t header_len;
-	bool header_apart;         /* it wants a descriptor of its own for the header */
-	uint16_t reclaim_below;    /* free descriptors under which sent frames are fetched */
-	uint64_t empty_header;     /* IOVA of a header of zeros, for frames without headroom */
+	bool header_apart;      /* it wants a descriptor of its own for the header */
+	uint16_t reclaim_below; /* free descriptors under which sent frames are fetched */
+	uint64_t empty_header;  /* IOVA of a header of zeros, for frames without headroom */
 	struct net_tx_counters counters;
 	const char *path;
 } __cache_aligned;
@@ -79,11 +79,11 @@ struct net {
 	struct net_config config;
 	struct plx_eth_config wanted;
 	bool check_platform; /* refuse a device that would bypass the IOMMU */
-	bool in_doubt;       /* a reset was not confirmed: nothing is freed until the device is closed */
+	bool in_doubt; /* a reset was not confirmed: nothing is freed until the device is closed */
 	uint16_t max_rx_ring;
 	uint16_t max_tx_ring;
-	void *empty_header;  /* DMA memory */
-	struct net_rxq *rx;  /* eth.queue_pairs of each */
+	void *empty_header; /* DMA memory */
+	struct net_rxq *rx; /* eth.queue_pairs of each */
 	struct net_txq *tx;
 };
 
@@ -93,8 +93,8 @@ extern const struct plx_feature_table net_features;
 static inline uint16_t net_header_len(const struct plx_virtio *virtio)
 {
 	return virtio->transport->legacy && !plx_virtio_has(virtio, VIRTIO_NET_F_MRG_RXBUF)
-	               ? VIRTIO_NET_HDR_SIZE_LEGACY
-	               : VIRTIO_NET_HDR_SIZE;
+		       ? VIRTIO_NET_HDR_SIZE_LEGACY
+		       : VIRTIO_NET_HDR_SIZE;
 }
 
 /* 5.1.9.6: an old device takes the header only in a descriptor of its own. */

@@ -5,8 +5,8 @@
 #include "virtio/virtq_ring.h"
 
 /*
- * Receiving: one buffer is one packet of the pool and one descriptor of the ring. The device writes its header in front of the frame, into the same cache line as the
- * frame's first bytes.
+ * Receiving: one buffer is one packet of the pool and one descriptor of the ring. The device writes
+ * its header in front of the frame, into the same cache line as the frame's first bytes.
  */
 
 static int receive_broken(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)
@@ -27,8 +27,8 @@ static int give_up(struct net_rxq *queue, unsigned received)
 }
 
 /* A buffer is one piece of memory, whether it takes one descriptor or two. */
-static __always_inline_fn void post(struct net_rxq *queue, struct plx_packet *packet,
-                                    const bool packed)
+static __always_inline_fn void post(
+	struct net_rxq *queue, struct plx_packet *packet, const bool packed)
 {
 	uint64_t iova = packet->iova + queue->header_off;
 	struct plx_virtq_buffer buffers[2] = {{iova, queue->room}};
@@ -38,8 +38,8 @@ static __always_inline_fn void post(struct net_rxq *queue, struct plx_packet *pa
 		return;
 	}
 	buffers[0].len = queue->header_len;
-	buffers[1] = (struct plx_virtq_buffer){iova + queue->header_len,
-	                                       queue->room - queue->header_len};
+	buffers[1] = (struct plx_virtq_buffer){
+		iova + queue->header_len, queue->room - queue->header_len};
 	plx_virtq_add(queue->vq, buffers, 0, 2, packet, packed);
 }
 
@@ -82,16 +82,17 @@ static void drop(struct net_rxq *queue, struct plx_packet *packet, uint64_t *rea
 }
 
 /* A value that the device wrote into a buffer; read once. */
-static __always_inline_fn uint16_t header_num_buffers(const struct net_rxq *queue,
-                                                      const struct plx_packet *packet)
+static __always_inline_fn uint16_t header_num_buffers(
+	const struct net_rxq *queue, const struct plx_packet *packet)
 {
 	const uint8_t *header = plx_packet_buffer(packet) + queue->header_off;
 
-	return plx_shared16_read((const void *)(header + offsetof(struct virtio_net_hdr, num_buffers)));
+	return plx_shared16_read(
+		(const void *)(header + offsetof(struct virtio_net_hdr, num_buffers)));
 }
 
-static __always_inline_fn void set_first(const struct net_rxq *queue, struct plx_packet *packet,
-                                         uint32_t len)
+static __always_inline_fn void set_first(
+	const struct net_rxq *queue, struct plx_packet *packet, uint32_t len)
 {
 	packet->next = NULL;
 	packet->len = len - queue->header_len;
@@ -121,8 +122,8 @@ static struct plx_packet *next_segment(struct net_rxq *queue)
 /*
  * Collect the rest of a frame that the device spread over several buffers (5.1.9.4.1).
  *
- * Return: Whether the whole frame is behind @first; otherwise it was dropped, for a reason of its own
- * or since the queue broke.
+ * Return: Whether the whole frame is behind @first; otherwise it was dropped, for a reason of its
+ * own or since the queue broke.
  */
 static bool collect(struct net_rxq *queue, struct plx_packet *first, unsigned buffers)
 {
@@ -155,7 +156,7 @@ static bool collect(struct net_rxq *queue, struct plx_packet *first, unsigned bu
 
 /* The one body of receiving; @mergeable and @packed are constants. */
 static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packet **packets,
-                                      unsigned count, const bool mergeable, const bool packed)
+	unsigned count, const bool mergeable, const bool packed)
 {
 	struct net_rxq *queue = container_of(base, struct net_rxq, base);
 	struct plx_virtq *vq = queue->vq;
@@ -240,9 +241,10 @@ int net_rx_fill(struct net_rxq *queue)
 	refill(queue, queue->vq->is_packed);
 	if (queue->vq->free_count <= queue->header_apart)
 		return 0;
-	return plx_fail(ENOBUFS, "%s: the pool has no packets left to fill a ring of %u: give it more "
-	                         "packets or ask for a smaller ring",
-	                queue->vq->name, queue->vq->size);
+	return plx_fail(ENOBUFS,
+		"%s: the pool has no packets left to fill a ring of %u: give it more "
+		"packets or ask for a smaller ring",
+		queue->vq->name, queue->vq->size);
 }
 
 void net_rx_run(struct net *net, struct net_rxq *queue)

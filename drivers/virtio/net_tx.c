@@ -47,8 +47,8 @@ struct returning {
 	struct plx_packet *packet[NET_BATCH];
 };
 
-static __always_inline_fn void give_back(struct net_txq *queue, struct returning *returning,
-                                         struct plx_packet *packet)
+static __always_inline_fn void give_back(
+	struct net_txq *queue, struct returning *returning, struct plx_packet *packet)
 {
 	if (unlikely(returning->count == NET_BATCH)) {
 		put_batch(queue, returning->packet, returning->count);
@@ -58,8 +58,8 @@ static __always_inline_fn void give_back(struct net_txq *queue, struct returning
 }
 
 /* All segments of a frame; the chain was checked when it was taken. */
-static __always_inline_fn void give_back_frame(struct net_txq *queue, struct returning *returning,
-                                               struct plx_packet *packet)
+static __always_inline_fn void give_back_frame(
+	struct net_txq *queue, struct returning *returning, struct plx_packet *packet)
 {
 	for (unsigned left = packet->segments; left; left--) {
 		struct plx_packet *next = packet->next;
@@ -75,7 +75,8 @@ static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 	struct returning returning = {.count = 0};
 
 	/* What is sent while we look may wait: the work of one call is bounded by a ring. */
-	for (unsigned left = queue->vq->in_flight; left && plx_virtq_ready(queue->vq, packed); left--) {
+	for (unsigned left = queue->vq->in_flight; left && plx_virtq_ready(queue->vq, packed);
+		left--) {
 		uint32_t len;
 		struct plx_packet *packet = plx_virtq_pop(queue->vq, &len, false, packed);
 
@@ -90,15 +91,16 @@ static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 static uint32_t frame_max(const struct net_txq *queue, const struct plx_packet *packet)
 {
 	const uint8_t *data = plx_packet_data(packet);
-	bool tagged = packet->data_len > NET_ETHERNET_HEADER &&
-	              ((data[12] == 0x81 && data[13] == 0x00) || (data[12] == 0x88 && data[13] == 0xa8));
+	bool tagged =
+		packet->data_len > NET_ETHERNET_HEADER &&
+		((data[12] == 0x81 && data[13] == 0x00) || (data[12] == 0x88 && data[13] == 0xa8));
 
 	return queue->frame_max + (tagged ? NET_VLAN_TAG : 0);
 }
 
 /*
- * Walk a frame's chain. Return: its segments, all with data and as many as it says, and their length
- * in @len; 0 when the chain is broken or longer than @limit.
+ * Walk a frame's chain. Return: its segments, all with data and as many as it says, and their
+ * length in @len; 0 when the chain is broken or longer than @limit.
  */
 static unsigned measure(const struct plx_packet *packet, unsigned limit, uint32_t *len)
 {
@@ -130,14 +132,16 @@ static __always_inline_fn void write_header(const struct net_txq *queue, struct 
 }
 
 /* Add a frame of several segments, or one whose header lies apart. */
-static void add_chain(struct net_txq *queue, struct plx_packet *packet, unsigned segments, bool apart)
+static void add_chain(
+	struct net_txq *queue, struct plx_packet *packet, unsigned segments, bool apart)
 {
 	struct plx_virtq_buffer buffers[NET_SEGMENTS_MAX + 1];
 	struct plx_packet *segment = packet;
 	unsigned count = 0;
 
 	if (apart)
-		buffers[count++] = (struct plx_virtq_buffer){queue->empty_header, queue->header_len};
+		buffers[count++] =
+			(struct plx_virtq_buffer){queue->empty_header, queue->header_len};
 	for (unsigned i = 0; i < segments; i++) {
 		buffers[count++] =
 			(struct plx_virtq_buffer){plx_packet_data_iova(segment), segment->data_len};
@@ -158,8 +162,8 @@ static enum outcome send_slowly(struct net_txq *queue, struct plx_packet *packet
 {
 	bool apart = queue->header_apart || plx_packet_headroom(packet) < queue->header_len;
 	uint32_t len;
-	unsigned segments =
-		measure(packet, MIN((unsigned)queue->vq->size - apart, (unsigned)NET_SEGMENTS_MAX), &len);
+	unsigned segments = measure(
+		packet, MIN((unsigned)queue->vq->size - apart, (unsigned)NET_SEGMENTS_MAX), &len);
 
 	if (!segments) {
 		drop(packet, &queue->counters.bad_segments);
@@ -175,14 +179,14 @@ static enum outcome send_slowly(struct net_txq *queue, struct plx_packet *packet
 	return SENT;
 }
 
-static __always_inline_fn enum outcome send(struct net_txq *queue, struct plx_packet *packet,
-                                            const bool packed)
+static __always_inline_fn enum outcome send(
+	struct net_txq *queue, struct plx_packet *packet, const bool packed)
 {
 	struct plx_virtq_buffer buffer;
 
 	if (unlikely(packet->segments != 1 || !packet->data_len ||
-	             packet->data_len > queue->frame_max ||
-	             plx_packet_headroom(packet) < queue->header_len || queue->header_apart))
+		     packet->data_len > queue->frame_max ||
+		     plx_packet_headroom(packet) < queue->header_len || queue->header_apart))
 		return send_slowly(queue, packet);
 	if (unlikely(!queue->vq->free_count))
 		return NO_ROOM;
@@ -194,8 +198,8 @@ static __always_inline_fn enum outcome send(struct net_txq *queue, struct plx_pa
 }
 
 /* The one body of sending; @packed is a constant. */
-static __always_inline_fn int transmit(struct plx_eth_txq *base, struct plx_packet **packets,
-                                       unsigned count, const bool packed)
+static __always_inline_fn int transmit(
+	struct plx_eth_txq *base, struct plx_packet **packets, unsigned count, const bool packed)
 {
 	struct net_txq *queue = container_of(base, struct net_txq, base);
 	struct plx_virtq *vq = queue->vq;
@@ -252,7 +256,8 @@ int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index)
 	queue->header_len = net_header_len(net->virtio);
 	queue->header_apart = net_header_apart(net->virtio);
 	queue->empty_header = plx_mem_iova(net->virtio->mem, net->empty_header);
-	queue->frame_max = net->config.mtu_given ? net->config.mtu + NET_ETHERNET_HEADER : NET_FRAME_MAX;
+	queue->frame_max =
+		net->config.mtu_given ? net->config.mtu + NET_ETHERNET_HEADER : NET_FRAME_MAX;
 	err = plx_pool_cache_create(net->wanted.pool, &queue->cache);
 	if (err)
 		return err;

@@ -5,13 +5,14 @@
 /*
  * Orders between this CPU and a device that shares cache-coherent memory with it.
  *
- * Release stores and acquire loads (base/shared.h) carry most of the ring protocol. What they cannot
- * express is an earlier store before a later load: that is the full barrier.
+ * Release stores and acquire loads (base/shared.h) carry most of the ring protocol. What they
+ * cannot express is an earlier store before a later load: that is the full barrier.
  */
 static inline void plx_barrier_full(void)
 {
 #if defined(__x86_64__)
-	/* A locked access to the stack orders stores before loads as mfence does, in half the time. */
+	/* A locked access to the stack orders stores before loads as mfence does, in half the time.
+	 */
 	__asm__ volatile("lock; addl $0, -4(%%rsp)" ::: "memory", "cc");
 #else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);

@@ -15,6 +15,6 @@
 #define MAX(a, b)         ((a) > (b) ? (a) : (b))
 
 #define container_of(pointer, type, member)                                                        \
-	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+	((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

@@ -35,10 +35,12 @@ static int split_options(struct plx_address *address, char *rest)
 			*next++ = '\0';
 		equals = strchr(rest, '=');
 		if (!equals || equals == rest)
-			return plx_fail(EINVAL, "'%s' is not an option: write key=value after the comma", rest);
+			return plx_fail(EINVAL,
+				"'%s' is not an option: write key=value after the comma", rest);
 		*equals = '\0';
 		if (address->count == PLX_ADDRESS_OPTIONS)
-			return plx_fail(EINVAL, "a device address takes at most %d options", PLX_ADDRESS_OPTIONS);
+			return plx_fail(EINVAL, "a device address takes at most %d options",
+				PLX_ADDRESS_OPTIONS);
 		address->option[address->count++] =
 			(struct plx_address_option){.key = rest, .value = equals + 1};
 		rest = next;
@@ -66,7 +68,8 @@ int plx_address_parse(struct plx_address *address, const char *text)
 		address->place = colon + 1;
 	}
 	if (!*address->place)
-		err = plx_fail(EINVAL, "'%s' names no device: write an address such as 0000:00:03.0", text);
+		err = plx_fail(EINVAL,
+			"'%s' names no device: write an address such as 0000:00:03.0", text);
 	else
 		err = split_options(address, comma);
 	if (err)
@@ -86,7 +89,8 @@ static void note_known(struct plx_address *address, const char *key)
 
 	if (address->unlisted)
 		return;
-	(void)snprintf(address->known + used, sizeof(address->known) - used, "%s%s", used ? ", " : "", key);
+	(void)snprintf(address->known + used, sizeof(address->known) - used, "%s%s",
+		used ? ", " : "", key);
 }
 
 int plx_address_text(struct plx_address *address, const char *key, const char **value)
@@ -119,8 +123,8 @@ int plx_address_bool(struct plx_address *address, const char *key, bool *value)
 	return found;
 }
 
-int plx_address_number(struct plx_address *address, const char *key, uint64_t low, uint64_t high,
-                       uint64_t *value)
+int plx_address_number(
+	struct plx_address *address, const char *key, uint64_t low, uint64_t high, uint64_t *value)
 {
 	const char *text;
 	unsigned long long number;
@@ -131,15 +135,16 @@ int plx_address_number(struct plx_address *address, const char *key, uint64_t lo
 		return found;
 	errno = 0;
 	number = strtoull(text, &end, 10);
-	if (errno || end == text || *end || !isdigit((unsigned char)*text) || number < low || number > high)
-		return plx_fail(EINVAL, "%s=%s is not possible: give a number from %llu to %llu", key, text,
-		                (unsigned long long)low, (unsigned long long)high);
+	if (errno || end == text || *end || !isdigit((unsigned char)*text) || number < low ||
+		number > high)
+		return plx_fail(EINVAL, "%s=%s is not possible: give a number from %llu to %llu",
+			key, text, (unsigned long long)low, (unsigned long long)high);
 	*value = number;
 	return 1;
 }
 
-int plx_address_choice(struct plx_address *address, const char *key, const char *const *choices,
-                       unsigned *value)
+int plx_address_choice(
+	struct plx_address *address, const char *key, const char *const *choices, unsigned *value)
 {
 	char known[160] = "";
 	const char *text;
@@ -154,7 +159,8 @@ int plx_address_choice(struct plx_address *address, const char *key, const char 
 			*value = i;
 			return 1;
 		}
-		(void)snprintf(known + used, sizeof(known) - used, "%s%s", used ? ", " : "", choices[i]);
+		(void)snprintf(
+			known + used, sizeof(known) - used, "%s%s", used ? ", " : "", choices[i]);
 	}
 	return plx_fail(EINVAL, "%s=%s is not possible: the choices are %s", key, text, known);
 }
@@ -165,9 +171,9 @@ int plx_address_finish(struct plx_address *address)
 		const struct plx_address_option *option = &address->option[i];
 
 		if (!option->taken)
-			return plx_fail(EINVAL, "'%s' is not an option of %s:%s: it knows %s", option->key,
-			                address->scheme, address->place,
-			                *address->known ? address->known : "none");
+			return plx_fail(EINVAL, "'%s' is not an option of %s:%s: it knows %s",
+				option->key, address->scheme, address->place,
+				*address->known ? address->known : "none");
 	}
 	return 0;
 }

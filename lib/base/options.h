@@ -26,21 +26,23 @@ struct plx_address {
 	unsigned count;
 	struct plx_address_option option[PLX_ADDRESS_OPTIONS];
 	bool unlisted;   /* while set, options asked for are not named in messages */
-	char known[480]; /* names of the options asked for, for the message of plx_address_finish() */
+	char known[480]; /* names of the options asked for, for the message of plx_address_finish()
+			  */
 };
 
 /* Return: 0; -EINVAL when the text is not an address; -ENOMEM. Free with plx_address_free(). */
 int plx_address_parse(struct plx_address *address, const char *text);
 void plx_address_free(struct plx_address *address);
 
-/* Each takes one option. Return: 1 when it was there, 0 when not (then @value is untouched), -EINVAL. */
+/* Each takes one option. Return: 1 when it was there, 0 when not (then @value is untouched),
+ * -EINVAL. */
 int plx_address_text(struct plx_address *address, const char *key, const char **value);
 int plx_address_bool(struct plx_address *address, const char *key, bool *value);
-int plx_address_number(struct plx_address *address, const char *key, uint64_t low, uint64_t high,
-                       uint64_t *value);
+int plx_address_number(
+	struct plx_address *address, const char *key, uint64_t low, uint64_t high, uint64_t *value);
 /* @choices ends with NULL; @value receives the index of the one that was named. */
-int plx_address_choice(struct plx_address *address, const char *key, const char *const *choices,
-                       unsigned *value);
+int plx_address_choice(
+	struct plx_address *address, const char *key, const char *const *choices, unsigned *value);
 
 /* Return: 0; -EINVAL when an option is left that nobody took. */
 int plx_address_finish(struct plx_address *address);

@@ -10,7 +10,8 @@
 #include <string.h>
 
 /*
- * The caller's structure may be older and shorter than ours: what it does not have keeps its default.
+ * The caller's structure may be older and shorter than ours: what it does not have keeps its
+ * default.
  */
 static int read_config(const struct plx_context_config *from, struct plx_context_config *config)
 {
@@ -18,9 +19,10 @@ static int read_config(const struct plx_context_config *from, struct plx_context
 	if (!from)
 		return 0;
 	if (!from->struct_size || from->struct_size > sizeof(*config))
-		return plx_fail(EINVAL, "the context's configuration has struct_size %u: start from "
-		                        "PLX_CONTEXT_CONFIG_INIT of this version of Pollux",
-		                from->struct_size);
+		return plx_fail(EINVAL,
+			"the context's configuration has struct_size %u: start from "
+			"PLX_CONTEXT_CONFIG_INIT of this version of Pollux",
+			from->struct_size);
 	memcpy(config, from, from->struct_size);
 	return 0;
 }
@@ -58,7 +60,7 @@ int plx_context_destroy(struct plx_context *ctx)
 		return 0;
 	if (ctx->devices)
 		return plx_fail(EBUSY, "the context still has %u open devices: close them first",
-		                ctx->devices);
+			ctx->devices);
 	err = plx_mem_destroy(ctx->mem);
 	if (err)
 		return err;
@@ -73,16 +75,17 @@ void plx_context_memory(struct plx_context *ctx, struct plx_memory_usage *usage)
 	plx_mem_usage(ctx->mem, usage);
 }
 
-int plx_pool_create(struct plx_context *ctx, const struct plx_pool_config *from,
-                    struct plx_pool **pool)
+int plx_pool_create(
+	struct plx_context *ctx, const struct plx_pool_config *from, struct plx_pool **pool)
 {
 	struct plx_pool_config config = PLX_POOL_CONFIG_INIT;
 
 	if (from) {
 		if (!from->struct_size || from->struct_size > sizeof(config))
-			return plx_fail(EINVAL, "the pool's configuration has struct_size %u: start from "
-			                        "PLX_POOL_CONFIG_INIT of this version of Pollux",
-			                from->struct_size);
+			return plx_fail(EINVAL,
+				"the pool's configuration has struct_size %u: start from "
+				"PLX_POOL_CONFIG_INIT of this version of Pollux",
+				from->struct_size);
 		memcpy(&config, from, from->struct_size);
 	}
 	return plx_pool_create_in(ctx->mem, &config, pool);
@@ -101,7 +104,7 @@ static int container_of_context(struct plx_context *ctx, struct plx_vfio_contain
 }
 
 int plx_context_open_pci(struct plx_context *ctx, const char *place,
-                         struct plx_pci_function *function, struct plx_vfio_device **device)
+	struct plx_pci_function *function, struct plx_vfio_device **device)
 {
 	struct plx_vfio_group_target target;
 	struct plx_vfio_container *container;
@@ -117,9 +120,10 @@ int plx_context_open_pci(struct plx_context *ctx, const char *place,
 		return err;
 	(void)plx_pci_address_format(&address, name);
 	if (!plx_pci_is_virtio(function))
-		return plx_fail(ENODEV, "%s is not a virtio device (it is %04x:%04x): Pollux drives virtio "
-		                        "devices only; `pollux status` lists them",
-		                name, function->vendor, function->device);
+		return plx_fail(ENODEV,
+			"%s is not a virtio device (it is %04x:%04x): Pollux drives virtio "
+			"devices only; `pollux status` lists them",
+			name, function->vendor, function->device);
 	err = plx_pci_ready_for_vfio(&plx_pci_root, function);
 	if (err)
 		return err;

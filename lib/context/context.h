@@ -19,7 +19,7 @@ struct plx_vfio_container;
 struct plx_context {
 	struct plx_log log;
 	struct plx_mem *mem;
-	pthread_mutex_t lock; /* guards what follows */
+	pthread_mutex_t lock;                 /* guards what follows */
 	struct plx_vfio_container *container; /* made with the first device that needs it */
 	unsigned devices;
 };
@@ -42,7 +42,7 @@ struct plx_device {
 
 /* Join a context and leave it; nothing can fail. */
 void plx_device_init(struct plx_device *device, struct plx_context *ctx, const char *name,
-                     const struct plx_device_ops *ops);
+	const struct plx_device_ops *ops);
 void plx_device_fini(struct plx_device *device);
 
 /*
@@ -54,6 +54,6 @@ void plx_device_fini(struct plx_device *device);
  */
 struct plx_pci_function;
 int plx_context_open_pci(struct plx_context *ctx, const char *place,
-                         struct plx_pci_function *function, struct plx_vfio_device **device);
+	struct plx_pci_function *function, struct plx_vfio_device **device);
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 void plx_device_init(struct plx_device *device, struct plx_context *ctx, const char *name,
-                     const struct plx_device_ops *ops)
+	const struct plx_device_ops *ops)
 {
 	device->ops = ops;
 	device->ctx = ctx;

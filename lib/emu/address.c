@@ -25,12 +25,10 @@
  *     dev.mtu=BYTES          what it tells (1500)
  *     dev.queues=PAIRS       how many it has (1)
  *     dev.queue_size=ENTRIES of each queue, a power of two (256)
- *     dev.FEATURE=on|off     what it offers: mrg_rxbuf, packed, in_order, event_idx, indirect, ring_reset,
- *                            ctrl_vq, mq, status, access_platform (on);
- *                            notification_data, notif_config_data (off);
- *                            through the legacy interface any_layout (on), feature30 (off)
- *     dev.legacy=off|on|only whether it has the legacy interface, or nothing else (off, or on with
- *                            the driver's legacy=on)
+ *     dev.FEATURE=on|off     what it offers: mrg_rxbuf, packed, in_order, event_idx, indirect,
+ * ring_reset, ctrl_vq, mq, status, access_platform (on); notification_data, notif_config_data
+ * (off); through the legacy interface any_layout (on), feature30 (off) dev.legacy=off|on|only
+ * whether it has the legacy interface, or nothing else (off, or on with the driver's legacy=on)
  *     dev.handshake=modern|device-ok
  *                            what it speaks (modern, or device-ok with the driver's
  *                            handshake=device-ok)

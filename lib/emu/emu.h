@@ -148,8 +148,9 @@ struct plx_emu_hooks {
 	/* Used descriptors of a packed ring are about to be published. Return: how many of those
 	   behind them are marked as used although they are not. */
 	unsigned (*used_extra)(void *arg, unsigned queue);
-	/* The device is about to say which notifications it wants. Split: avail_event with EVENT_IDX,
-	   otherwise the flags of the used ring. Packed: both fields of its event suppression. */
+	/* The device is about to say which notifications it wants. Split: avail_event with
+	   EVENT_IDX, otherwise the flags of the used ring. Packed: both fields of its event
+	   suppression. */
 	void (*suppress)(void *arg, unsigned queue, uint16_t *event, uint16_t *flags);
 	/* The header of a received frame is about to be written. */
 	void (*rx_header)(void *arg, unsigned pair, uint8_t *header, size_t len);

@@ -114,7 +114,8 @@ static bool visit_table(struct plx_emu_walk *walk, const struct plx_emu_desc *ou
 	struct plx_emu_desc desc;
 
 	if (!plx_emu_accepted(walk->queue->emu, VIRTIO_F_INDIRECT_DESC))
-		return plx_emu_walk_complain(walk, "SPLIT-IND-1", "INDIRECT without having been negotiated");
+		return plx_emu_walk_complain(
+			walk, "SPLIT-IND-1", "INDIRECT without having been negotiated");
 	if (outer->flags & VIRTQ_DESC_F_NEXT)
 		return plx_emu_walk_complain(walk, "SPLIT-IND-4", "INDIRECT together with NEXT");
 	if (!entries || outer->len % sizeof(struct virtq_desc))
@@ -130,7 +131,8 @@ static bool visit_table(struct plx_emu_walk *walk, const struct plx_emu_desc *ou
 		desc = read_desc(&table[at]);
 		walk->buffer->digest = plx_emu_walk_mix(walk->buffer->digest, &desc);
 		if (desc.flags & VIRTQ_DESC_F_INDIRECT)
-			return plx_emu_walk_complain(walk, "SPLIT-IND-2", "INDIRECT within an indirect table");
+			return plx_emu_walk_complain(
+				walk, "SPLIT-IND-2", "INDIRECT within an indirect table");
 		if (!plx_emu_walk_visit(walk, &desc, &rules))
 			return false;
 		if (in_order(walk->queue) && (desc.flags & VIRTQ_DESC_F_NEXT) &&

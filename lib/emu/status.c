@@ -213,8 +213,7 @@ void plx_emu_status_check(struct plx_emu *emu, bool write)
 		return;
 	if (emu->reset_unread) {
 		plx_emu_report(emu, "PCI-COMMON-5",
-			"a register was written before the status read 0 after the "
-			"reset");
+			"a register was written before the status read 0 after the reset");
 		emu->reset_unread = false;
 	}
 	if (emu->refused || (emu->status & VIRTIO_STATUS_FAILED))

@@ -21,16 +21,17 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *from)
 	int err;
 
 	if (!from->struct_size || from->struct_size > sizeof(config))
-		return plx_fail(EINVAL, "%s: the configuration has struct_size %u: start from "
-		                        "PLX_ETH_CONFIG_INIT of this version of Pollux",
-		                eth->device.name, from->struct_size);
+		return plx_fail(EINVAL,
+			"%s: the configuration has struct_size %u: start from "
+			"PLX_ETH_CONFIG_INIT of this version of Pollux",
+			eth->device.name, from->struct_size);
 	memcpy(&config, from, from->struct_size);
 	if (eth->state == PLX_ETH_STARTED)
 		return plx_fail(EBUSY, "%s: the device is started: stop it before configuring it",
-		                eth->device.name);
+			eth->device.name);
 	if (!config.pool)
 		return plx_fail(EINVAL, "%s: the configuration names no pool to receive into",
-		                eth->device.name);
+			eth->device.name);
 	err = eth->ops->configure(eth, &config);
 	eth->state = err ? PLX_ETH_OPEN : PLX_ETH_CONFIGURED;
 	return err;
@@ -51,8 +52,9 @@ static int start(struct plx_eth *eth)
 	int err;
 
 	if (eth->state == PLX_ETH_OPEN)
-		return plx_fail(EINVAL, "%s: the device is not configured: call plx_eth_configure() first",
-		                eth->device.name);
+		return plx_fail(EINVAL,
+			"%s: the device is not configured: call plx_eth_configure() first",
+			eth->device.name);
 	if (eth->state == PLX_ETH_STARTED)
 		return plx_fail(EBUSY, "%s: the device is started already", eth->device.name);
 	err = eth->ops->start(eth);

@@ -272,9 +272,8 @@ static int check_sibling(void *arg, const char *name)
 	if (leaves_group(path, driver))
 		return 0;
 	return plx_fail(EPERM,
-		"%s: %s is in the same IOMMU group %d and is driven by %s, which forbids "
-		"VFIO; bind "
-		"it to vfio-pci too (`pollux bind %s`), or to no driver",
+		"%s: %s is in the same IOMMU group %d and is driven by %s, which forbids VFIO; "
+		"bind it to vfio-pci too (`pollux bind %s`), or to no driver",
 		q->name, name, q->function->iommu_group, driver, name);
 }
 
@@ -292,8 +291,7 @@ static int check_group(struct question *q)
 		return plx_fail(EOPNOTSUPP,
 			"%s: it is bound in VFIO's mode without an IOMMU, which is unsafe and not "
 			"supported; enable the IOMMU (VT-d or AMD-Vi in the firmware, "
-			"intel_iommu=on "
-			"or amd_iommu=on on the kernel's command line)",
+			"intel_iommu=on or amd_iommu=on on the kernel's command line)",
 			q->name);
 	err = plx_pci_path(path, "%s/kernel/iommu_groups/%d/devices", q->root->sysfs,
 		q->function->iommu_group);

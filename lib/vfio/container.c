@@ -299,9 +299,8 @@ static int join_refused(const struct plx_vfio_container *container, const char *
 			name);
 	if (err == EINVAL && container->joined)
 		return plx_fail(err,
-			"%s: its IOMMU cannot address the memory that other devices of "
-			"this context "
-			"use already; open it before them, or in a context of its own",
+			"%s: its IOMMU cannot address the memory that other devices of this "
+			"context use already; open it before them, or in a context of its own",
 			name);
 	return plx_fail(
 		err, "%s: its IOMMU group cannot join the VFIO container: %s", name, strerror(err));

@@ -68,9 +68,8 @@ int plx_vfio_open_node(const struct plx_vfio_sys *sys, const char *name, const c
 	case ENODEV:
 	case ENXIO:
 		return plx_fail(ENOENT,
-			"%s: there is no %s; run `modprobe vfio-pci`, and `pollux bind %s` "
-			"if it is not "
-			"bound to vfio-pci",
+			"%s: there is no %s; run `modprobe vfio-pci`, and `pollux bind %s` if it "
+			"is not bound to vfio-pci",
 			name, path, name);
 	case EACCES:
 	case EPERM:

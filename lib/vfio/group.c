@@ -36,9 +36,8 @@ static int group_viable(const struct plx_vfio_group *group, const char *name)
 	if (status.flags & VFIO_GROUP_FLAGS_VIABLE)
 		return 0;
 	return plx_fail(EPERM,
-		"%s: IOMMU group %d is not viable, because another driver has a device of it; "
-		"bind every device in /sys/kernel/iommu_groups/%d/devices to vfio-pci, or to no "
-		"driver",
+		"%s: IOMMU group %d is not viable, because another driver has a device of it; bind "
+		"every device in /sys/kernel/iommu_groups/%d/devices to vfio-pci, or to no driver",
 		name, group->number, group->number);
 }
 
@@ -128,9 +127,8 @@ static int device_fd(const struct plx_vfio_group *group, const char *name)
 		return fd;
 	if (err == ENODEV)
 		return plx_fail(err,
-			"%s: VFIO does not have it in IOMMU group %d; bind it to vfio-pci: "
-			"`pollux bind "
-			"%s`",
+			"%s: VFIO does not have it in IOMMU group %d; bind it to vfio-pci: `pollux "
+			"bind %s`",
 			name, group->number, name);
 	if (err == EAGAIN)
 		return plx_fail(err, "%s: the kernel is busy resetting it; try again", name);

@@ -27,8 +27,10 @@ static const struct plx_feature_entry common[] = {
 	{VIRTIO_F_ORDER_PLATFORM, "F_ORDER_PLATFORM", "order_platform", NOT_USED, NULL, NULL},
 #endif
 	{VIRTIO_F_SR_IOV, "F_SR_IOV", "sr_iov", NOT_USED, NULL, NULL},
-	{VIRTIO_F_NOTIFICATION_DATA, "F_NOTIFICATION_DATA", "notification_data", NOT_USED, NULL, NULL},
-	{VIRTIO_F_NOTIF_CONFIG_DATA, "F_NOTIF_CONFIG_DATA", "notif_config_data", NOT_USED, NULL, NULL},
+	{VIRTIO_F_NOTIFICATION_DATA, "F_NOTIFICATION_DATA", "notification_data", NOT_USED, NULL,
+		NULL},
+	{VIRTIO_F_NOTIF_CONFIG_DATA, "F_NOTIF_CONFIG_DATA", "notif_config_data", NOT_USED, NULL,
+		NULL},
 	{VIRTIO_F_RING_RESET, "F_RING_RESET", "ring_reset", NOT_USED, NULL, NULL},
 	{VIRTIO_F_ADMIN_VQ, "F_ADMIN_VQ", "admin_vq", NOT_USED, NULL, NULL},
 	{VIRTIO_F_SUSPEND, "F_SUSPEND", "suspend", NOT_USED, NULL, NULL},
@@ -45,8 +47,8 @@ static const struct plx_feature_entry *find(const struct plx_negotiation *negoti
 	return NULL;
 }
 
-void plx_negotiation_init(struct plx_negotiation *negotiation,
-                          const struct plx_feature_table *device_type)
+void plx_negotiation_init(
+	struct plx_negotiation *negotiation, const struct plx_feature_table *device_type)
 {
 	memset(negotiation, 0, sizeof(*negotiation));
 	negotiation->tables[0] = &plx_common_features;
@@ -121,8 +123,8 @@ static void decide_alone(struct plx_negotiation *negotiation, unsigned bit)
 	} else if (!offered) {
 		negotiation->why[bit] = "not offered";
 	} else {
-		negotiation->why[bit] = negotiation->wish[bit] == PLX_FEATURE_ON ? "demanded by the user"
-		                                                                 : "used";
+		negotiation->why[bit] =
+			negotiation->wish[bit] == PLX_FEATURE_ON ? "demanded by the user" : "used";
 		plx_features_add(&negotiation->accepted, bit);
 	}
 }
@@ -141,7 +143,7 @@ int plx_negotiation_decide(struct plx_negotiation *negotiation, const char *name
 			const struct plx_feature_entry *entry = find(negotiation, bit);
 
 			if (!plx_features_has(&negotiation->accepted, bit) ||
-			    satisfied(entry, &negotiation->accepted))
+				satisfied(entry, &negotiation->accepted))
 				continue;
 			plx_features_remove(&negotiation->accepted, bit);
 			negotiation->why[bit] = "depends on a feature that is missing";
@@ -150,15 +152,16 @@ int plx_negotiation_decide(struct plx_negotiation *negotiation, const char *name
 	} while (!settled);
 	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++)
 		if (negotiation->wish[bit] == PLX_FEATURE_ON &&
-		    !plx_features_has(&negotiation->accepted, bit))
-			return plx_fail(ENOTSUP, "%s: the feature %s=on cannot be had (%s): leave the option "
-			                         "out, or give the device the feature",
-			                name, find(negotiation, bit)->option, negotiation->why[bit]);
+			!plx_features_has(&negotiation->accepted, bit))
+			return plx_fail(ENOTSUP,
+				"%s: the feature %s=on cannot be had (%s): leave the option "
+				"out, or give the device the feature",
+				name, find(negotiation, bit)->option, negotiation->why[bit]);
 	return 0;
 }
 
-int plx_negotiation_visit(const struct plx_negotiation *negotiation, plx_feature_visit_fn *visit,
-                          void *arg)
+int plx_negotiation_visit(
+	const struct plx_negotiation *negotiation, plx_feature_visit_fn *visit, void *arg)
 {
 	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
 		const struct plx_feature_entry *entry = find(negotiation, bit);
@@ -183,7 +186,7 @@ int plx_negotiation_visit(const struct plx_negotiation *negotiation, plx_feature
 }
 
 char *plx_negotiation_names(const struct plx_negotiation *negotiation,
-                            const struct plx_features *set, char *text, unsigned size)
+	const struct plx_features *set, char *text, unsigned size)
 {
 	unsigned used = 0;
 
@@ -194,8 +197,9 @@ char *plx_negotiation_names(const struct plx_negotiation *negotiation,
 
 		if (!plx_features_has(set, bit))
 			continue;
-		len = entry ? snprintf(text + used, size - used, "%s%s", used ? " " : "", entry->name)
-		            : snprintf(text + used, size - used, "%sbit %u", used ? " " : "", bit);
+		len = entry ? snprintf(text + used, size - used, "%s%s", used ? " " : "",
+				      entry->name)
+			    : snprintf(text + used, size - used, "%sbit %u", used ? " " : "", bit);
 		if (len < 0 || (unsigned)len >= size - used) {
 			(void)snprintf(text + size - sizeof("..."), sizeof("..."), "...");
 			break;

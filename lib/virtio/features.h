@@ -11,10 +11,10 @@
 /*
  * Feature bits 0 to 127 (virtio 1.4, 2.2 and 6), and the decision on each of them.
  *
- * Negotiation is a fold over two tables, one of the bits that every device has and one of the device
- * type's own: a bit that stands in neither is never accepted. The tables say what each feature is
- * called, what it depends on, and whether this driver can use it; the user may ask for a feature or
- * forbid it by name in the device's address.
+ * Negotiation is a fold over two tables, one of the bits that every device has and one of the
+ * device type's own: a bit that stands in neither is never accepted. The tables say what each
+ * feature is called, what it depends on, and whether this driver can use it; the user may ask for a
+ * feature or forbid it by name in the device's address.
  */
 #define PLX_FEATURE_BITS 128
 
@@ -37,8 +37,8 @@ static inline void plx_features_remove(struct plx_features *set, unsigned bit)
 	set->word[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
 }
 
-static inline struct plx_features plx_features_and(const struct plx_features *a,
-                                                   const struct plx_features *b)
+static inline struct plx_features plx_features_and(
+	const struct plx_features *a, const struct plx_features *b)
 {
 	return (struct plx_features){{a->word[0] & b->word[0], a->word[1] & b->word[1]}};
 }
@@ -82,13 +82,14 @@ struct plx_negotiation {
 	struct plx_features accepted;
 };
 
-void plx_negotiation_init(struct plx_negotiation *negotiation,
-                          const struct plx_feature_table *device_type);
+void plx_negotiation_init(
+	struct plx_negotiation *negotiation, const struct plx_feature_table *device_type);
 
 /* Take the features that an address names as options. Return: 0; -EINVAL. */
 int plx_negotiation_options(struct plx_negotiation *negotiation, struct plx_address *address);
 
-/* The driver's own decision to leave a feature out, with the reason; the user may still demand it. */
+/* The driver's own decision to leave a feature out, with the reason; the user may still demand it.
+ */
 void plx_negotiation_decline(struct plx_negotiation *negotiation, unsigned bit, const char *why);
 
 /*
@@ -101,11 +102,11 @@ void plx_negotiation_decline(struct plx_negotiation *negotiation, unsigned bit, 
 int plx_negotiation_decide(struct plx_negotiation *negotiation, const char *name);
 
 /* For plx_device_features(). */
-int plx_negotiation_visit(const struct plx_negotiation *negotiation, plx_feature_visit_fn *visit,
-                          void *arg);
+int plx_negotiation_visit(
+	const struct plx_negotiation *negotiation, plx_feature_visit_fn *visit, void *arg);
 
 /* Write the names of a set into @text, separated by spaces; what does not fit ends in "...". */
 char *plx_negotiation_names(const struct plx_negotiation *negotiation,
-                            const struct plx_features *set, char *text, unsigned size);
+	const struct plx_features *set, char *text, unsigned size);
 
 #endif

@@ -15,12 +15,12 @@ static const struct plx_handshake_step modern[] = {
 	{"write features", PLX_HANDSHAKE_WRITE_FEATURES, 0, NULL},
 	{"FEATURES_OK", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_FEATURES_OK, NULL},
 	{"FEATURES_OK re-read", PLX_HANDSHAKE_CHECK, VIRTIO_STATUS_FEATURES_OK,
-	 "refuses this set of features"},
+		"refuses this set of features"},
 	{"queue set-up", PLX_HANDSHAKE_SET_UP, 0, NULL},
 	{"fill queues", PLX_HANDSHAKE_FILL, 0, NULL},
 	{"DRIVER_OK", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DRIVER_OK, NULL},
 	{"DRIVER_OK re-read", PLX_HANDSHAKE_CHECK, VIRTIO_STATUS_DRIVER_OK,
-	 "refuses the configuration"},
+		"refuses the configuration"},
 	{"held-back notifications", PLX_HANDSHAKE_GO_LIVE, 0, NULL},
 };
 
@@ -58,16 +58,16 @@ static const struct plx_handshake_step device_ok[] = {
 	{"features understood", PLX_HANDSHAKE_UNDERSTOOD, 0, NULL},
 	{"DRIVER", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DRIVER, NULL},
 	{"DRIVER re-read", PLX_HANDSHAKE_CHECK, VIRTIO_STATUS_DRIVER,
-	 "vetoes the features that are understood"},
+		"vetoes the features that are understood"},
 	{"features activated", PLX_HANDSHAKE_WRITE_FEATURES, 0, NULL},
 	{"queue set-up", PLX_HANDSHAKE_SET_UP, 0, NULL},
 	{"DRIVER_OK", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DRIVER_OK, NULL},
 	{"DRIVER_OK re-read", PLX_HANDSHAKE_CHECK, VIRTIO_STATUS_DRIVER_OK,
-	 "vetoes the configuration"},
+		"vetoes the configuration"},
 	{"fill queues", PLX_HANDSHAKE_FILL, 0, NULL},
 	{"DEVICE_OK", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DEVICE_OK, NULL},
 	{"DEVICE_OK re-read", PLX_HANDSHAKE_CHECK, VIRTIO_STATUS_DEVICE_OK,
-	 "does not keep DEVICE_OK"},
+		"does not keep DEVICE_OK"},
 	{"held-back notifications", PLX_HANDSHAKE_GO_LIVE, 0, NULL},
 };
 
@@ -77,8 +77,9 @@ const struct plx_handshake plx_handshake_device_ok = {
 	.count = ARRAY_SIZE(device_ok),
 	/* A device of the ratified standard may use its queues from here on; see doc/design.md. */
 	.live = VIRTIO_STATUS_DRIVER_OK,
-	.warning = "handshake=device-ok is a proposal that the standard did not take: a device that "
-	           "does not know it sees a driver that sets FEATURES_OK last",
+	.warning =
+		"handshake=device-ok is a proposal that the standard did not take: a device that "
+		"does not know it sees a driver that sets FEATURES_OK last",
 };
 
 /*
@@ -92,9 +93,10 @@ static int add_status(struct plx_virtio *virtio, uint8_t bits)
 	if (status == PLX_VIRTIO_STATUS_GONE)
 		return plx_virtio_gone(virtio);
 	if (status & VIRTIO_STATUS_NEEDS_RESET)
-		return plx_fail(EPROTO, "%s: the device asks for a reset at the step '%s': it has a fault "
-		                        "of its own, which its host's log may name",
-		                virtio->name, virtio->trace.step);
+		return plx_fail(EPROTO,
+			"%s: the device asks for a reset at the step '%s': it has a fault "
+			"of its own, which its host's log may name",
+			virtio->name, virtio->trace.step);
 	plx_virtio_write_status(virtio, status | bits);
 	return 0;
 }
@@ -108,17 +110,18 @@ static int check_status(struct plx_virtio *virtio, const struct plx_handshake_st
 		return plx_virtio_gone(virtio);
 	if ((status & step->bits) == step->bits && !(status & VIRTIO_STATUS_NEEDS_RESET))
 		return 0;
-	(void)plx_negotiation_names(&virtio->negotiation, &virtio->negotiation.accepted, names,
-	                            sizeof(names));
-	return plx_fail(EPROTO, "%s: at the step '%s' the device %s (status 0x%02x; accepted were: %s)%s",
-	                virtio->name, step->name,
-	                status & VIRTIO_STATUS_NEEDS_RESET ? "asks for a reset" : step->refused, status,
-	                names,
-	                plx_virtio_offers(virtio, VIRTIO_F_ACCESS_PLATFORM) &&
-	                                !plx_virtio_has(virtio, VIRTIO_F_ACCESS_PLATFORM)
-	                        ? "; it offers F_ACCESS_PLATFORM and may insist on it: leave out "
-	                          "access_platform=off"
-	                        : "");
+	(void)plx_negotiation_names(
+		&virtio->negotiation, &virtio->negotiation.accepted, names, sizeof(names));
+	return plx_fail(EPROTO,
+		"%s: at the step '%s' the device %s (status 0x%02x; accepted were: %s)%s",
+		virtio->name, step->name,
+		status & VIRTIO_STATUS_NEEDS_RESET ? "asks for a reset" : step->refused, status,
+		names,
+		plx_virtio_offers(virtio, VIRTIO_F_ACCESS_PLATFORM) &&
+				!plx_virtio_has(virtio, VIRTIO_F_ACCESS_PLATFORM)
+			? "; it offers F_ACCESS_PLATFORM and may insist on it: leave out "
+			  "access_platform=off"
+			: "");
 }
 
 static int read_features(struct plx_virtio *virtio)
@@ -129,15 +132,17 @@ static int read_features(struct plx_virtio *virtio)
 
 	virtio->transport->read_features(virtio, &offered);
 	plx_trace_add(&virtio->trace, PLX_TRACE_FEATURES_READ, offered.word[0], offered.word[1]);
-	/* What was accepted when the device was configured must still be on offer when it starts. */
+	/* What was accepted when the device was configured must still be on offer when it starts.
+	 */
 	lost = (struct plx_features){{negotiation->accepted.word[0] & ~offered.word[0],
-	                              negotiation->accepted.word[1] & ~offered.word[1]}};
+		negotiation->accepted.word[1] & ~offered.word[1]}};
 	if (lost.word[0] || lost.word[1]) {
 		char names[256];
 
-		return plx_fail(EPROTO, "%s: the device no longer offers %s: close it and open it again",
-		                virtio->name,
-		                plx_negotiation_names(negotiation, &lost, names, sizeof(names)));
+		return plx_fail(EPROTO,
+			"%s: the device no longer offers %s: close it and open it again",
+			virtio->name,
+			plx_negotiation_names(negotiation, &lost, names, sizeof(names)));
 	}
 	negotiation->offered = offered;
 	return 0;
@@ -145,7 +150,8 @@ static int read_features(struct plx_virtio *virtio)
 
 static void write_features(struct plx_virtio *virtio, const struct plx_features *features)
 {
-	plx_trace_add(&virtio->trace, PLX_TRACE_FEATURES_WRITE, features->word[0], features->word[1]);
+	plx_trace_add(
+		&virtio->trace, PLX_TRACE_FEATURES_WRITE, features->word[0], features->word[1]);
 	virtio->transport->write_features(virtio, features);
 }
 
@@ -156,7 +162,7 @@ static struct plx_features understood(const struct plx_virtio *virtio)
 }
 
 static int take_step(struct plx_virtio *virtio, const struct plx_handshake_step *step,
-                     const struct plx_handshake_driver *driver, void *arg)
+	const struct plx_handshake_driver *driver, void *arg)
 {
 	plx_trace_step(&virtio->trace, step->name);
 	switch (step->action) {
@@ -188,7 +194,7 @@ static int take_step(struct plx_virtio *virtio, const struct plx_handshake_step 
 		return 0;
 	}
 	return plx_fail(EINVAL, "%s: the handshake %s has no such step", virtio->name,
-	                virtio->handshake->name);
+		virtio->handshake->name);
 }
 
 static bool is_live(const struct plx_virtio *virtio)
@@ -208,7 +214,7 @@ void plx_handshake_give_up(struct plx_virtio *virtio)
 }
 
 static int walk(struct plx_virtio *virtio, unsigned end, const struct plx_handshake_driver *driver,
-                void *arg)
+	void *arg)
 {
 	while (virtio->step < end) {
 		int err = take_step(virtio, &virtio->handshake->step[virtio->step], driver, arg);
@@ -237,8 +243,8 @@ int plx_handshake_probe(struct plx_virtio *virtio)
 	return walk(virtio, end + 1, NULL, NULL);
 }
 
-int plx_handshake_start(struct plx_virtio *virtio, const struct plx_handshake_driver *driver,
-                        void *arg)
+int plx_handshake_start(
+	struct plx_virtio *virtio, const struct plx_handshake_driver *driver, void *arg)
 {
 	return walk(virtio, virtio->handshake->count, driver, arg);
 }

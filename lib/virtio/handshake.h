@@ -7,14 +7,15 @@
 /*
  * The initialisation handshake as data.
  *
- * A handshake is a table of steps, and one engine walks it. Each step has a name that errors and the
- * trace use, so that a negotiation which fails does so at a named place. The first steps, up to and
- * including PLX_HANDSHAKE_READ_FEATURES, run when a device is opened; the rest when it is started.
+ * A handshake is a table of steps, and one engine walks it. Each step has a name that errors and
+ * the trace use, so that a negotiation which fails does so at a named place. The first steps, up to
+ * and including PLX_HANDSHAKE_READ_FEATURES, run when a device is opened; the rest when it is
+ * started.
  */
 enum plx_handshake_action {
-	PLX_HANDSHAKE_RESET,          /* write 0, wait until status reads 0 */
-	PLX_HANDSHAKE_STATUS,         /* write the last status read with @bits added */
-	PLX_HANDSHAKE_CHECK,          /* read the status: @bits must be there, NEEDS_RESET must not */
+	PLX_HANDSHAKE_RESET,  /* write 0, wait until status reads 0 */
+	PLX_HANDSHAKE_STATUS, /* write the last status read with @bits added */
+	PLX_HANDSHAKE_CHECK,  /* read the status: @bits must be there, NEEDS_RESET must not */
 	PLX_HANDSHAKE_READ_FEATURES,  /* what does the device offer? The same as last time? */
 	PLX_HANDSHAKE_UNDERSTOOD,     /* tell all that the driver could use */
 	PLX_HANDSHAKE_WRITE_FEATURES, /* tell what was accepted */
@@ -34,8 +35,8 @@ struct plx_handshake {
 	const char *name; /* as the option handshake= has it */
 	const struct plx_handshake_step *step;
 	unsigned count;
-	uint8_t live; /* the bit after which the device may use the queues */
-	bool legacy;  /* belongs to the legacy interface, and only to it */
+	uint8_t live;        /* the bit after which the device may use the queues */
+	bool legacy;         /* belongs to the legacy interface, and only to it */
 	const char *warning; /* told whenever it is chosen, or NULL */
 };
 
@@ -67,14 +68,14 @@ int plx_handshake_probe(struct plx_virtio *virtio);
  *
  * Return: 0; -EPROTO when the device refused a step; -ENODEV; -EIO; what the driver returned.
  */
-int plx_handshake_start(struct plx_virtio *virtio, const struct plx_handshake_driver *driver,
-                        void *arg);
+int plx_handshake_start(
+	struct plx_virtio *virtio, const struct plx_handshake_driver *driver, void *arg);
 
 /*
  * plx_handshake_give_up() - Tell the device that it was given up (virtio 1.4, 2.2.1 and 3.1.1).
  *
- * One that may already use its queues is reset as well, since the caller is about to take them down.
- * The next start begins with a reset.
+ * One that may already use its queues is reset as well, since the caller is about to take them
+ * down. The next start begins with a reset.
  */
 void plx_handshake_give_up(struct plx_virtio *virtio);
 

@@ -44,7 +44,7 @@ static void read_features(struct plx_virtio *virtio, struct plx_features *featur
 static void write_features(struct plx_virtio *virtio, const struct plx_features *features)
 {
 	plx_mmio_write32(&to_pci(virtio)->registers, VIRTIO_PCI_LEGACY_DRIVER_FEATURES,
-	                 (uint32_t)features->word[0]);
+		(uint32_t)features->word[0]);
 }
 
 /*
@@ -64,7 +64,8 @@ static uint32_t read_config(struct plx_virtio *virtio, unsigned offset, unsigned
 	uint32_t word;
 
 	for (unsigned i = 0; i < width; i++)
-		bytes[i] = plx_mmio_read8(&to_pci(virtio)->registers, VIRTIO_PCI_LEGACY_CONFIG + offset + i);
+		bytes[i] = plx_mmio_read8(
+			&to_pci(virtio)->registers, VIRTIO_PCI_LEGACY_CONFIG + offset + i);
 	if (width == 1)
 		return bytes[0];
 	memcpy(&half, bytes, sizeof(half));
@@ -81,28 +82,30 @@ static uint16_t queue_max(struct plx_virtio *virtio, uint16_t index)
 }
 
 static int queue_setup(struct plx_virtio *virtio, const struct plx_virtio_queue *queue,
-                       struct plx_virtio_doorbell *doorbell)
+	struct plx_virtio_doorbell *doorbell)
 {
 	struct pci_legacy *pci = to_pci(virtio);
 	uint64_t page = queue->descriptor_area >> VIRTIO_PCI_LEGACY_QUEUE_ADDRESS_SHIFT;
 	uint32_t present;
 
 	if (page > UINT32_MAX)
-		return plx_fail(ERANGE, "%s: queue %u lies at 0x%llx, which the legacy interface cannot "
-		                        "express: it ends at 16 TiB",
-		                virtio->name, queue->index, (unsigned long long)queue->descriptor_area);
+		return plx_fail(ERANGE,
+			"%s: queue %u lies at 0x%llx, which the legacy interface cannot "
+			"express: it ends at 16 TiB",
+			virtio->name, queue->index, (unsigned long long)queue->descriptor_area);
 	plx_mmio_write16(&pci->registers, VIRTIO_PCI_LEGACY_QUEUE_SELECT, queue->index);
 	present = plx_mmio_read32(&pci->registers, VIRTIO_PCI_LEGACY_QUEUE_ADDRESS);
 	if (present == UINT32_MAX)
 		return plx_virtio_gone(virtio);
 	if (present)
-		return plx_fail(EPROTO, "%s: queue %u is active right after a reset: the device does not "
-		                        "reset its queues",
-		                virtio->name, queue->index);
+		return plx_fail(EPROTO,
+			"%s: queue %u is active right after a reset: the device does not "
+			"reset its queues",
+			virtio->name, queue->index);
 	doorbell->value = queue->index;
 	plx_mmio_write32(&pci->registers, VIRTIO_PCI_LEGACY_QUEUE_ADDRESS, (uint32_t)page);
 	return plx_mmio_open(&doorbell->window, pci->vfio, pci->registers.region,
-	                     VIRTIO_PCI_LEGACY_QUEUE_NOTIFY, sizeof(uint16_t));
+		VIRTIO_PCI_LEGACY_QUEUE_NOTIFY, sizeof(uint16_t));
 }
 
 static int reset_function(struct plx_virtio *virtio)
@@ -149,8 +152,8 @@ static bool has_interface(struct plx_vfio_device *vfio)
 	       vfio->region[VFIO_PCI_BAR0_REGION_INDEX].size >= VIRTIO_PCI_LEGACY_CONFIG;
 }
 
-int plx_virtio_pci_legacy_open(struct plx_vfio_device *vfio, unsigned device_id, struct plx_mem *mem,
-                               struct plx_virtio **virtio)
+int plx_virtio_pci_legacy_open(struct plx_vfio_device *vfio, unsigned device_id,
+	struct plx_mem *mem, struct plx_virtio **virtio)
 {
 	struct pci_legacy *pci;
 	int err;
@@ -160,15 +163,15 @@ int plx_virtio_pci_legacy_open(struct plx_vfio_device *vfio, unsigned device_id,
 			return plx_fail(ENODEV,
 				"%s: its configuration space reads as all ones; was it removed?",
 				vfio->name);
-		return plx_fail(ENOTSUP, "%s: the device has no legacy interface: leave out legacy=on",
-		                vfio->name);
+		return plx_fail(ENOTSUP,
+			"%s: the device has no legacy interface: leave out legacy=on", vfio->name);
 	}
 	pci = calloc(1, sizeof(*pci));
 	if (!pci)
 		return plx_fail(ENOMEM, "%s: out of memory for the device", vfio->name);
 	pci->vfio = vfio;
 	err = plx_mmio_open(&pci->registers, vfio, VFIO_PCI_BAR0_REGION_INDEX, 0,
-	                    vfio->region[VFIO_PCI_BAR0_REGION_INDEX].size);
+		vfio->region[VFIO_PCI_BAR0_REGION_INDEX].size);
 	if (err) {
 		free(pci);
 		return err;

@@ -36,9 +36,9 @@ static struct pci_modern *to_pci(struct plx_virtio *virtio)
 /* --- finding the structures --- */
 
 /*
- * A capability counts when its type is one that we use, its BAR exists, the bytes of it that we need
- * fit, and no earlier one of its type did (virtio 1.4, 4.1.4.1). A length field that is too large is
- * no fault: only what is needed gets mapped.
+ * A capability counts when its type is one that we use, its BAR exists, the bytes of it that we
+ * need fit, and no earlier one of its type did (virtio 1.4, 4.1.4.1). A length field that is too
+ * large is no fault: only what is needed gets mapped.
  */
 static bool usable(struct plx_vfio_device *vfio, const struct structure *s, uint64_t needed)
 {
@@ -109,11 +109,12 @@ static int find_structures(struct plx_vfio_device *vfio, struct structures *foun
 		return ret;
 	if (!any)
 		return plx_fail(ENOTSUP, "%s: the device has no modern interface: say legacy=on",
-		                vfio->name);
+			vfio->name);
 	if (!found->common.found || !found->notify.found)
-		return plx_fail(EPROTO, "%s: the device's virtio capabilities lack a usable %s structure: the "
-		                        "device breaks virtio 1.4, 4.1.4, and cannot be driven",
-		                vfio->name, found->common.found ? "notification" : "common configuration");
+		return plx_fail(EPROTO,
+			"%s: the device's virtio capabilities lack a usable %s structure: the "
+			"device breaks virtio 1.4, 4.1.4, and cannot be driven",
+			vfio->name, found->common.found ? "notification" : "common configuration");
 	return 0;
 }
 
@@ -137,7 +138,8 @@ static void read_features(struct plx_virtio *virtio, struct plx_features *featur
 	for (unsigned i = 0; i < PLX_FEATURE_BITS / 32; i++) {
 		plx_mmio_write32(common, VIRTIO_PCI_COMMON_DEVICE_FEATURE_SELECT, i);
 		features->word[i / 2] |=
-			(uint64_t)plx_mmio_read32(common, VIRTIO_PCI_COMMON_DEVICE_FEATURE) << (i % 2 * 32);
+			(uint64_t)plx_mmio_read32(common, VIRTIO_PCI_COMMON_DEVICE_FEATURE)
+			<< (i % 2 * 32);
 	}
 }
 
@@ -148,7 +150,7 @@ static void write_features(struct plx_virtio *virtio, const struct plx_features 
 	for (unsigned i = 0; i < PLX_FEATURE_BITS / 32; i++) {
 		plx_mmio_write32(common, VIRTIO_PCI_COMMON_DRIVER_FEATURE_SELECT, i);
 		plx_mmio_write32(common, VIRTIO_PCI_COMMON_DRIVER_FEATURE,
-		                 (uint32_t)(features->word[i / 2] >> (i % 2 * 32)));
+			(uint32_t)(features->word[i / 2] >> (i % 2 * 32)));
 	}
 }
 
@@ -190,7 +192,7 @@ static uint16_t queue_max(struct plx_virtio *virtio, uint16_t index)
 }
 
 static int open_doorbell(struct pci_modern *pci, const struct plx_virtio_queue *queue,
-                         struct plx_virtio_doorbell *doorbell)
+	struct plx_virtio_doorbell *doorbell)
 {
 	const struct structure *notify = &pci->notify;
 	uint64_t offset = plx_mmio_read16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_NOTIFY_OFF);
@@ -199,13 +201,13 @@ static int open_doorbell(struct pci_modern *pci, const struct plx_virtio_queue *
 		return plx_virtio_gone(&pci->virtio);
 	offset *= notify->notify_multiplier;
 	if (!plx_range_fits(offset, sizeof(uint16_t), notify->length) || offset % sizeof(uint16_t))
-		return plx_fail(EPROTO, "%s: the doorbell of queue %u lies at %llu, outside the device's "
-		                        "notification structure of %u bytes",
-		                pci->virtio.name, queue->index, (unsigned long long)offset,
-		                notify->length);
+		return plx_fail(EPROTO,
+			"%s: the doorbell of queue %u lies at %llu, outside the device's "
+			"notification structure of %u bytes",
+			pci->virtio.name, queue->index, (unsigned long long)offset, notify->length);
 	doorbell->value = queue->index;
 	return plx_mmio_open(&doorbell->window, pci->vfio, notify->bar, notify->offset + offset,
-	                     sizeof(uint16_t));
+		sizeof(uint16_t));
 }
 
 /* A 64-bit field is written as two of 32 bits, the low one first (virtio 1.4, 4.1.3.1). */
@@ -216,7 +218,7 @@ static void write_address(const struct plx_mmio *common, unsigned offset, uint64
 }
 
 static int queue_setup(struct plx_virtio *virtio, const struct plx_virtio_queue *queue,
-                       struct plx_virtio_doorbell *doorbell)
+	struct plx_virtio_doorbell *doorbell)
 {
 	struct pci_modern *pci = to_pci(virtio);
 	const struct plx_mmio *common = &pci->common;
@@ -228,9 +230,10 @@ static int queue_setup(struct plx_virtio *virtio, const struct plx_virtio_queue 
 	if (enabled == UINT16_MAX)
 		return plx_virtio_gone(virtio);
 	if (enabled)
-		return plx_fail(EPROTO, "%s: queue %u is enabled right after a reset: the device does not "
-		                        "reset its queues",
-		                virtio->name, queue->index);
+		return plx_fail(EPROTO,
+			"%s: queue %u is enabled right after a reset: the device does not "
+			"reset its queues",
+			virtio->name, queue->index);
 	err = open_doorbell(pci, queue, doorbell);
 	if (err)
 		return err;
@@ -287,19 +290,19 @@ static int open_windows(struct pci_modern *pci, const struct structures *found)
 	int err;
 
 	err = plx_mmio_open(&pci->common, pci->vfio, found->common.bar, found->common.offset,
-	                    VIRTIO_PCI_COMMON_SIZE_1_0);
+		VIRTIO_PCI_COMMON_SIZE_1_0);
 	if (err || !found->device.found)
 		return err;
 	bar_left = pci->vfio->region[found->device.bar].size - found->device.offset;
 	err = plx_mmio_open(&pci->config, pci->vfio, found->device.bar, found->device.offset,
-	                    MIN(MIN(found->device.length, bar_left), (uint64_t)CONFIG_NEEDED));
+		MIN(MIN(found->device.length, bar_left), (uint64_t)CONFIG_NEEDED));
 	if (err)
 		plx_mmio_close(&pci->common);
 	return err;
 }
 
 int plx_virtio_pci_open(struct plx_vfio_device *vfio, unsigned device_id, struct plx_mem *mem,
-                        struct plx_virtio **virtio)
+	struct plx_virtio **virtio)
 {
 	struct structures found = {0};
 	struct pci_modern *pci;

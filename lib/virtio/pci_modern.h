@@ -14,10 +14,10 @@
  *
  * Touches nothing but configuration space and mappings.
  *
- * Return: 0; -EPROTO when the capabilities are broken or one that is needed is missing; -ENOTSUP for
- * a device with the legacy interface only; -ENODEV; -ENOMEM.
+ * Return: 0; -EPROTO when the capabilities are broken or one that is needed is missing; -ENOTSUP
+ * for a device with the legacy interface only; -ENODEV; -ENOMEM.
  */
 int plx_virtio_pci_open(struct plx_vfio_device *vfio, unsigned device_id, struct plx_mem *mem,
-                        struct plx_virtio **virtio);
+	struct plx_virtio **virtio);
 
 #endif

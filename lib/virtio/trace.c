@@ -3,8 +3,8 @@
 
 #include "base/clock.h"
 
-void plx_trace_add(struct plx_trace *trace, enum plx_trace_kind kind, uint64_t value,
-                   uint64_t value_high)
+void plx_trace_add(
+	struct plx_trace *trace, enum plx_trace_kind kind, uint64_t value, uint64_t value_high)
 {
 	uint64_t now = plx_now();
 

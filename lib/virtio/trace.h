@@ -15,8 +15,8 @@ struct plx_trace {
 };
 
 void plx_trace_step(struct plx_trace *trace, const char *step);
-void plx_trace_add(struct plx_trace *trace, enum plx_trace_kind kind, uint64_t value,
-                   uint64_t value_high);
+void plx_trace_add(
+	struct plx_trace *trace, enum plx_trace_kind kind, uint64_t value, uint64_t value_high);
 int plx_trace_visit(const struct plx_trace *trace, plx_trace_visit_fn *visit, void *arg);
 
 #endif

@@ -4,8 +4,8 @@
 #include <string.h>
 
 void plx_virtio_init(struct plx_virtio *virtio, const struct plx_virtio_transport *transport,
-                     const struct plx_handshake *handshake, const struct plx_vfio_device *vfio,
-                     unsigned device_id, struct plx_mem *mem)
+	const struct plx_handshake *handshake, const struct plx_vfio_device *vfio,
+	unsigned device_id, struct plx_mem *mem)
 {
 	virtio->transport = transport;
 	virtio->handshake = handshake;
@@ -18,8 +18,8 @@ void plx_virtio_init(struct plx_virtio *virtio, const struct plx_virtio_transpor
 	virtio->limits = PLX_VIRTIO_LIMITS_DEFAULT;
 }
 
-static bool read_in_one_generation(struct plx_virtio *virtio, struct plx_virtio_field *fields,
-                                   unsigned count)
+static bool read_in_one_generation(
+	struct plx_virtio *virtio, struct plx_virtio_field *fields, unsigned count)
 {
 	const struct plx_virtio_transport *transport = virtio->transport;
 	uint8_t before = transport->read_generation(virtio);
@@ -30,8 +30,8 @@ static bool read_in_one_generation(struct plx_virtio *virtio, struct plx_virtio_
 }
 
 /* Without a generation: until two readings agree (virtio 1.4, 2.5.3). */
-static bool read_twice_the_same(struct plx_virtio *virtio, struct plx_virtio_field *fields,
-                                unsigned count)
+static bool read_twice_the_same(
+	struct plx_virtio *virtio, struct plx_virtio_field *fields, unsigned count)
 {
 	const struct plx_virtio_transport *transport = virtio->transport;
 	bool same = true;
@@ -40,29 +40,30 @@ static bool read_twice_the_same(struct plx_virtio *virtio, struct plx_virtio_fie
 		fields[i].value = transport->read_config(virtio, fields[i].offset, fields[i].width);
 	for (unsigned i = 0; i < count; i++)
 		same &= transport->read_config(virtio, fields[i].offset, fields[i].width) ==
-		        fields[i].value;
+			fields[i].value;
 	return same;
 }
 
-int plx_virtio_read_config(struct plx_virtio *virtio, struct plx_virtio_field *fields,
-                           unsigned count)
+int plx_virtio_read_config(
+	struct plx_virtio *virtio, struct plx_virtio_field *fields, unsigned count)
 {
 	const struct plx_virtio_transport *transport = virtio->transport;
 	uint64_t size = transport->config_size(virtio);
 
 	for (unsigned i = 0; i < count; i++)
 		if ((uint64_t)fields[i].offset + fields[i].width > size)
-			return plx_fail(EPROTO, "%s: the device's configuration of %llu bytes is too short for "
-			                        "the features that it offers",
-			                virtio->name, (unsigned long long)size);
+			return plx_fail(EPROTO,
+				"%s: the device's configuration of %llu bytes is too short for "
+				"the features that it offers",
+				virtio->name, (unsigned long long)size);
 	for (unsigned tries = 0; tries < virtio->limits.generation_tries; tries++) {
 		if (transport->read_generation ? read_in_one_generation(virtio, fields, count)
-		                               : read_twice_the_same(virtio, fields, count))
+					       : read_twice_the_same(virtio, fields, count))
 			return 0;
 	}
-	return plx_fail(EPROTO, "%s: the device's configuration changed in each of %u reads: it never "
-	                        "settles",
-	                virtio->name, virtio->limits.generation_tries);
+	return plx_fail(EPROTO,
+		"%s: the device's configuration changed in each of %u reads: it never settles",
+		virtio->name, virtio->limits.generation_tries);
 }
 
 uint8_t plx_virtio_read_status(struct plx_virtio *virtio)
@@ -93,10 +94,11 @@ int plx_virtio_reset(struct plx_virtio *virtio)
 	if (status == PLX_VIRTIO_STATUS_GONE)
 		return plx_virtio_gone(virtio);
 	if (status)
-		return plx_fail(EIO, "%s: the device does not finish its reset: its status still reads "
-		                     "0x%02x after %llu ms",
-		                virtio->name, status,
-		                (unsigned long long)(virtio->limits.reset / PLX_MILLISECONDS(1)));
+		return plx_fail(EIO,
+			"%s: the device does not finish its reset: its status still reads "
+			"0x%02x after %llu ms",
+			virtio->name, status,
+			(unsigned long long)(virtio->limits.reset / PLX_MILLISECONDS(1)));
 	virtio->reset_confirmed = true;
 	return 0;
 }
@@ -107,10 +109,12 @@ int plx_virtio_quiesce(struct plx_virtio *virtio)
 	plx_trace_step(&virtio->trace, "stop");
 	if (!plx_virtio_reset(virtio))
 		return 0;
-	plx_log(virtio->log, PLX_LOG_WARNING, "%s: resetting the PCI function instead", plx_error());
+	plx_log(virtio->log, PLX_LOG_WARNING, "%s: resetting the PCI function instead",
+		plx_error());
 	if (virtio->transport->reset_function(virtio))
-		return plx_fail(EIO, "%s: no reset is confirmed (%s): its buffers are kept until it is closed",
-		                virtio->name, plx_error());
+		return plx_fail(EIO,
+			"%s: no reset is confirmed (%s): its buffers are kept until it is closed",
+			virtio->name, plx_error());
 	virtio->reset_confirmed = true;
 	return 0;
 }

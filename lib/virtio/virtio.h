@@ -38,8 +38,9 @@ struct plx_virtio_doorbell {
 struct plx_virtio_transport {
 	const char *name; /* "pci" */
 	/*
-	 * The legacy interface (virtio 1.4, 2.7.2): a queue has the size that the device gives it, its
-	 * three parts are one piece of memory on a page boundary, and the network header is shorter.
+	 * The legacy interface (virtio 1.4, 2.7.2): a queue has the size that the device gives it,
+	 * its three parts are one piece of memory on a page boundary, and the network header is
+	 * shorter.
 	 */
 	bool legacy;
 
@@ -47,7 +48,8 @@ struct plx_virtio_transport {
 	void (*write_status)(struct plx_virtio *virtio, uint8_t status);
 	void (*read_features)(struct plx_virtio *virtio, struct plx_features *features);
 	void (*write_features)(struct plx_virtio *virtio, const struct plx_features *features);
-	/* A counter that changes with the device configuration; NULL when the transport has none. */
+	/* A counter that changes with the device configuration; NULL when the transport has none.
+	 */
 	uint8_t (*read_generation)(struct plx_virtio *virtio);
 	/* Bytes of device configuration that can be read. */
 	uint64_t (*config_size)(struct plx_virtio *virtio);
@@ -57,8 +59,9 @@ struct plx_virtio_transport {
 	uint16_t (*queue_max)(struct plx_virtio *virtio, uint16_t index);
 	/* Program and enable a queue, and open its doorbell. Return: 0 or -errno. */
 	int (*queue_setup)(struct plx_virtio *virtio, const struct plx_virtio_queue *queue,
-	                   struct plx_virtio_doorbell *doorbell);
-	/* Make sure by other means that the device is quiet. Return: 0; -errno when it may not be. */
+		struct plx_virtio_doorbell *doorbell);
+	/* Make sure by other means that the device is quiet. Return: 0; -errno when it may not be.
+	 */
 	int (*reset_function)(struct plx_virtio *virtio);
 	/* Take the device from the bus and free the transport. */
 	void (*close)(struct plx_virtio *virtio);
@@ -88,7 +91,7 @@ struct plx_virtio {
 	const struct plx_log *log;
 	struct plx_mem *mem;
 	char name[PLX_DEVICE_NAME_LEN];
-	unsigned device_id;   /* VIRTIO_ID_NET, ... */
+	unsigned device_id; /* VIRTIO_ID_NET, ... */
 	int numa_node;
 	bool dma_translated;  /* an IOMMU stands between the device and memory */
 	bool reset_confirmed; /* the device is known to touch no memory */
@@ -119,8 +122,8 @@ static inline bool plx_virtio_offers(const struct plx_virtio *virtio, unsigned f
 
 /* What every transport begins with; the rest of @virtio is zeros. */
 void plx_virtio_init(struct plx_virtio *virtio, const struct plx_virtio_transport *transport,
-                     const struct plx_handshake *handshake, const struct plx_vfio_device *vfio,
-                     unsigned device_id, struct plx_mem *mem);
+	const struct plx_handshake *handshake, const struct plx_vfio_device *vfio,
+	unsigned device_id, struct plx_mem *mem);
 
 /*
  * plx_virtio_read_config() - Read fields of the device configuration as one consistent whole.
@@ -136,8 +139,8 @@ struct plx_virtio_field {
 	uint8_t width; /* 1, 2 or 4 */
 	uint32_t value;
 };
-int plx_virtio_read_config(struct plx_virtio *virtio, struct plx_virtio_field *fields,
-                           unsigned count);
+int plx_virtio_read_config(
+	struct plx_virtio *virtio, struct plx_virtio_field *fields, unsigned count);
 
 /* The device status, every access of which is traced. */
 uint8_t plx_virtio_read_status(struct plx_virtio *virtio);
@@ -149,8 +152,9 @@ void plx_virtio_write_status(struct plx_virtio *virtio, uint8_t status);
 /* Say that the device is gone, at the present step. Return: -ENODEV. */
 static inline int plx_virtio_gone(const struct plx_virtio *virtio)
 {
-	return plx_fail(ENODEV, "%s: the device is gone: its registers read all ones at the step '%s'",
-	                virtio->name, virtio->trace.step);
+	return plx_fail(ENODEV,
+		"%s: the device is gone: its registers read all ones at the step '%s'",
+		virtio->name, virtio->trace.step);
 }
 
 /*

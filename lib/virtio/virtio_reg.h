@@ -67,7 +67,7 @@
 #define VIRTIO_PCI_CAP_OFFSET      8
 #define VIRTIO_PCI_CAP_LENGTH      12
 #define VIRTIO_PCI_CAP_SIZE        16
-#define VIRTIO_PCI_CAP_NOTIFY_MULT 16 /* le32 behind the capability of VIRTIO_PCI_CAP_NOTIFY_CFG */
+#define VIRTIO_PCI_CAP_NOTIFY_MULT 16 /* le32 behind that of VIRTIO_PCI_CAP_NOTIFY_CFG */
 #define VIRTIO_PCI_CAP_NOTIFY_SIZE 20
 #define VIRTIO_PCI_CAP_PCI_DATA    16 /* u8[4] behind the capability of VIRTIO_PCI_CAP_PCI_CFG */
 #define VIRTIO_PCI_CAP_PCI_SIZE    20

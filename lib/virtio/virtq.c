@@ -26,17 +26,18 @@ void plx_virtq_break(struct plx_virtq *queue, enum plx_virtq_fault fault, uint64
 	if (!queue->fault) {
 		queue->fault = (uint8_t)fault;
 		plx_log(queue->log, PLX_LOG_ERROR,
-		        "%s: the device broke the queue: %s (%llu); it stays broken until the device is "
-		        "stopped and started",
-		        queue->name, plx_virtq_fault_name(fault), (unsigned long long)value);
+			"%s: the device broke the queue: %s (%llu); it stays broken until the device is "
+			"stopped and started",
+			queue->name, plx_virtq_fault_name(fault), (unsigned long long)value);
 	}
-	plx_note_failure("%s: the device broke the queue: %s: stop and start the device", queue->name,
-	                 plx_virtq_fault_name((enum plx_virtq_fault)queue->fault));
+	plx_note_failure("%s: the device broke the queue: %s: stop and start the device",
+		queue->name, plx_virtq_fault_name((enum plx_virtq_fault)queue->fault));
 }
 
 void plx_virtq_ring_doorbell(struct plx_virtq *queue)
 {
-	/* A register write comes after all earlier writes to memory: the device finds what it is told of. */
+	/* A register write comes after all earlier writes to memory: the device finds what it is
+	 * told of. */
 	plx_mmio_write16(&queue->doorbell.window, 0, queue->doorbell.value);
 }
 
@@ -48,8 +49,9 @@ void plx_virtq_nudge(struct plx_virtq *queue)
 }
 
 /*
- * A queue has three parts: descriptors, what else the driver writes, what else the device writes. Each
- * lies on cache lines of its own. The legacy interface fixes where they lie (virtio 1.4, 2.7.2).
+ * A queue has three parts: descriptors, what else the driver writes, what else the device writes.
+ * Each lies on cache lines of its own. The legacy interface fixes where they lie
+ * (virtio 1.4, 2.7.2).
  */
 struct layout {
 	size_t driver;
@@ -61,9 +63,10 @@ struct layout {
 static struct layout lay_out(const struct plx_virtio *virtio, size_t entries, bool packed)
 {
 	size_t desc_size = entries * sizeof(struct virtq_desc);
-	size_t driver_size = sizeof(struct virtq_avail) + (entries + 1) * sizeof(struct plx_shared16);
+	size_t driver_size =
+		sizeof(struct virtq_avail) + (entries + 1) * sizeof(struct plx_shared16);
 	size_t device_size = sizeof(struct virtq_used) + entries * sizeof(struct virtq_used_elem) +
-	                     sizeof(struct plx_shared16);
+			     sizeof(struct plx_shared16);
 	struct layout layout = {.align = PLX_CACHE_LINE};
 
 	if (packed)
@@ -83,10 +86,11 @@ static bool is_valid_size(uint16_t size, bool packed)
 	return size && size <= VIRTQ_SIZE_MAX && (packed || plx_is_power_of_two(size));
 }
 
-static int refuse_size(const struct plx_virtio *virtio, uint16_t index, uint16_t wanted, uint16_t max)
+static int refuse_size(
+	const struct plx_virtio *virtio, uint16_t index, uint16_t wanted, uint16_t max)
 {
 	const char *choice = plx_virtio_has(virtio, VIRTIO_F_RING_PACKED) ? "any number up to"
-	                                                                  : "a power of two up to";
+									  : "a power of two up to";
 
 	if (virtio->transport->legacy)
 		choice = "through the legacy interface only";
@@ -97,8 +101,8 @@ static int refuse_size(const struct plx_virtio *virtio, uint16_t index, uint16_t
 /*
  * The size is read once and checked: a later, larger answer changes nothing (2.7 and 2.8.10.1).
  */
-static int choose_size(struct plx_virtio *virtio, uint16_t index, uint16_t wanted, uint16_t limit,
-                       uint16_t *size)
+static int choose_size(
+	struct plx_virtio *virtio, uint16_t index, uint16_t wanted, uint16_t limit, uint16_t *size)
 {
 	bool packed = plx_virtio_has(virtio, VIRTIO_F_RING_PACKED);
 	uint16_t max = virtio->transport->queue_max(virtio, index);
@@ -184,7 +188,7 @@ static void start_packed(struct plx_virtq *queue, const struct layout *layout)
 }
 
 int plx_virtq_create(struct plx_virtio *virtio, uint16_t index, uint16_t wanted, uint16_t limit,
-                           struct plx_virtq **out)
+	struct plx_virtq **out)
 {
 	bool packed = plx_virtio_has(virtio, VIRTIO_F_RING_PACKED);
 	struct plx_virtio_queue program;
@@ -205,8 +209,8 @@ int plx_virtq_create(struct plx_virtio *virtio, uint16_t index, uint16_t wanted,
 	queue->event_idx = plx_virtio_has(virtio, VIRTIO_F_EVENT_IDX);
 	(void)snprintf(queue->name, sizeof(queue->name), "%s queue %u", virtio->name, index);
 	layout = lay_out(virtio, size, packed);
-	err = plx_mem_alloc(virtio->mem, layout.size, layout.align, virtio->numa_node, 0,
-	                    &queue->memory);
+	err = plx_mem_alloc(
+		virtio->mem, layout.size, layout.align, virtio->numa_node, 0, &queue->memory);
 	if (err)
 		goto free_queue;
 	if (packed)

@@ -12,10 +12,10 @@
  * A virtqueue, driver's side (virtio 1.4, 2.6): what is common to both layouts.
  *
  * Everything that the driver decides by lies in private memory: which descriptors are free, which
- * belong to a chain in flight, what was posted. The ring that the device shares is written, and read
- * only where the device reports what it used; each such value is read once and checked. A device that
- * breaks the rules gets its queue marked broken; the queue is then not touched again until the device
- * is reset.
+ * belong to a chain in flight, what was posted. The ring that the device shares is written, and
+ * read only where the device reports what it used; each such value is read once and checked. A
+ * device that breaks the rules gets its queue marked broken; the queue is then not touched again
+ * until the device is reset.
  *
  * One thread at a time uses a queue. Its operations are the inline functions of virtq_split.h and
  * virtq_packed.h, and those of virtq_ring.h that stand for either by a constant.
@@ -50,22 +50,24 @@ struct plx_virtq_split {
 	struct virtq_desc *desc;
 	struct virtq_avail *avail;
 	struct virtq_used *used;
-	uint16_t *next;      /* private: the descriptor behind each in its chain */
-	uint16_t avail_idx;  /* next entry of the available ring */
-	uint16_t used_idx;   /* next entry of the used ring */
-	uint16_t used_seen;  /* the device's index when last read */
+	uint16_t *next;     /* private: the descriptor behind each in its chain */
+	uint16_t avail_idx; /* next entry of the available ring */
+	uint16_t used_idx;  /* next entry of the used ring */
+	uint16_t used_seen; /* the device's index when last read */
 };
 
-/* A packed ring (2.8). Places run from 0 to the queue's size, and a wrap bit flips on each round. */
+/* A packed ring (2.8). Places run from 0 to the queue's size, and a wrap bit flips on each round.
+ */
 struct plx_virtq_packed {
 	struct virtq_packed_desc *desc;
 	struct virtq_packed_event *driver_event;
 	struct virtq_packed_event *device_event;
-	uint16_t avail_at;      /* next place to make available */
-	uint16_t used_at;       /* next place to find used */
-	uint16_t avail_flags;   /* AVAIL and USED as they mark an available descriptor on this round */
-	uint16_t used_flags;    /* AVAIL and USED as they mark a used one */
-	uint16_t pending_at;    /* head of what was added and is not published */
+	uint16_t avail_at; /* next place to make available */
+	uint16_t used_at;  /* next place to find used */
+	uint16_t
+		avail_flags; /* AVAIL and USED as they mark an available descriptor on this round */
+	uint16_t used_flags; /* AVAIL and USED as they mark a used one */
+	uint16_t pending_at; /* head of what was added and is not published */
 	uint16_t pending_flags; /* its flags, held back until then; 0 when there is none */
 	uint16_t avail_count;   /* descriptors ever made available, running free */
 };
@@ -77,13 +79,13 @@ struct plx_virtq {
 		struct plx_virtq_packed packed;
 	};
 	struct plx_virtq_slot *slot; /* private, by id */
-	uint16_t *free;              /* private: a ring of free ids, taken in the order of their return */
-	uint16_t free_mask;          /* of @free */
-	uint16_t free_first;         /* of @free, running free */
-	uint16_t free_ids;           /* in @free */
-	uint16_t free_count;         /* descriptors that are free */
+	uint16_t *free;      /* private: a ring of free ids, taken in the order of their return */
+	uint16_t free_mask;  /* of @free */
+	uint16_t free_first; /* of @free, running free */
+	uint16_t free_ids;   /* in @free */
+	uint16_t free_count; /* descriptors that are free */
 	uint16_t size;
-	uint16_t told;      /* split.avail_idx or packed.avail_count when the device was last told */
+	uint16_t told; /* split.avail_idx or packed.avail_count when the device was last told */
 	uint16_t in_flight; /* chains */
 	bool event_idx;
 	uint8_t fault;     /* enum plx_virtq_fault */
@@ -101,7 +103,8 @@ struct plx_virtq {
 } __cache_aligned;
 
 /*
- * plx_virtq_create() - Build a queue in the layout that was negotiated and program it into the device.
+ * plx_virtq_create() - Build a queue in the layout that was negotiated and program it into the
+ * device.
  * @index: of the queue
  * @size: entries; 0 takes the device's, but at most @limit
  *
@@ -109,7 +112,7 @@ struct plx_virtq {
  * possible; -ENOMEM.
  */
 int plx_virtq_create(struct plx_virtio *virtio, uint16_t index, uint16_t size, uint16_t limit,
-                     struct plx_virtq **queue);
+	struct plx_virtq **queue);
 
 /* Close the doorbell, while the device is still there. */
 void plx_virtq_disconnect(struct plx_virtq *queue);
@@ -161,7 +164,8 @@ static __always_inline_fn void plx_virtq_return_id(struct plx_virtq *queue, uint
  */
 #define PLX_VIRTQ_PATIENCE_CYCLES UINT64_C(100000000)
 
-/* Called when a poll found nothing: see that a suppressed notification is not waited on for ever. */
+/* Called when a poll found nothing: see that a suppressed notification is not waited on for ever.
+ */
 static __always_inline_fn void plx_virtq_idle(struct plx_virtq *queue)
 {
 	if (unlikely(queue->withheld) && plx_cycles() - queue->withheld > PLX_VIRTQ_PATIENCE_CYCLES)
@@ -197,8 +201,8 @@ static __always_inline_fn bool plx_virtq_crossed(uint16_t event, uint16_t now, u
  *
  * Return: The chain's slot; NULL when the queue is broken.
  */
-static __always_inline_fn struct plx_virtq_slot *plx_virtq_claim(struct plx_virtq *queue, uint32_t id,
-                                                                 uint32_t len, const bool check_len)
+static __always_inline_fn struct plx_virtq_slot *plx_virtq_claim(
+	struct plx_virtq *queue, uint32_t id, uint32_t len, const bool check_len)
 {
 	struct plx_virtq_slot *slot;
 

@@ -8,9 +8,9 @@
  * The operations of a packed ring (virtio 1.4, 2.8): one ring of descriptors that the driver makes
  * available and the device overwrites when it has used them.
  *
- * The device looks at descriptors in the order of the ring. So one that it must not see yet is enough
- * to hide all behind it: the flags of the first descriptor added since the last publication are kept
- * back, and a whole batch is published by one store.
+ * The device looks at descriptors in the order of the ring. So one that it must not see yet is
+ * enough to hide all behind it: the flags of the first descriptor added since the last publication
+ * are kept back, and a whole batch is published by one store.
  */
 
 #define PLX_VIRTQ_PACKED_BOTH (VIRTQ_PACKED_DESC_F_AVAIL | VIRTQ_PACKED_DESC_F_USED)
@@ -21,9 +21,8 @@
  * As plx_virtq_split_add().
  */
 static __always_inline_fn void plx_virtq_packed_add(struct plx_virtq *queue,
-                                                    const struct plx_virtq_buffer *buffers,
-                                                    const unsigned readable, const unsigned writable,
-                                                    void *cookie)
+	const struct plx_virtq_buffer *buffers, const unsigned readable, const unsigned writable,
+	void *cookie)
 {
 	struct plx_virtq_packed *ring = &queue->packed;
 	const unsigned count = readable + writable;
@@ -87,8 +86,8 @@ static __always_inline_fn bool plx_virtq_packed_wanted(const struct plx_virtq *q
 	/* A place on the round before this one lies a ring's length behind. */
 	if (!wrap != !(ring->avail_flags & VIRTQ_PACKED_DESC_F_AVAIL))
 		event = (uint16_t)(event - queue->size);
-	return plx_virtq_crossed(
-		event, ring->avail_at, (uint16_t)(ring->avail_at - (uint16_t)(ring->avail_count - old)));
+	return plx_virtq_crossed(event, ring->avail_at,
+		(uint16_t)(ring->avail_at - (uint16_t)(ring->avail_count - old)));
 }
 
 /* plx_virtq_packed_kick() - As plx_virtq_split_kick(). */
@@ -99,7 +98,8 @@ static __always_inline_fn void plx_virtq_packed_kick(struct plx_virtq *queue)
 	if (old == queue->packed.avail_count)
 		return;
 	queue->told = queue->packed.avail_count;
-	/* The flags must be visible before the device's wish is read, or both may sleep (2.8.21.3.1). */
+	/* The flags must be visible before the device's wish is read, or both may sleep
+	 * (2.8.21.3.1). */
 	plx_barrier_full();
 	plx_virtq_notify(queue, plx_virtq_packed_wanted(queue, old));
 }
@@ -121,8 +121,8 @@ static __always_inline_fn bool plx_virtq_packed_ready(struct plx_virtq *queue)
 }
 
 /* plx_virtq_packed_pop() - As plx_virtq_split_pop(). */
-static __always_inline_fn void *plx_virtq_packed_pop(struct plx_virtq *queue, uint32_t *len,
-                                                     const bool check_len)
+static __always_inline_fn void *plx_virtq_packed_pop(
+	struct plx_virtq *queue, uint32_t *len, const bool check_len)
 {
 	struct plx_virtq_packed *ring = &queue->packed;
 	const struct virtq_packed_desc *desc = &ring->desc[ring->used_at];

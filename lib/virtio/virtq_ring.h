@@ -6,15 +6,14 @@
 #include "virtio/virtq_split.h"
 
 /*
- * The operations of a queue of either layout. @packed is a constant where a path is specialised, and
- * queue->is_packed where it does not matter; after inlining nothing is left of the choice. What each
- * does stands in virtq_split.h.
+ * The operations of a queue of either layout. @packed is a constant where a path is specialised,
+ * and queue->is_packed where it does not matter; after inlining nothing is left of the choice. What
+ * each does stands in virtq_split.h.
  */
 
 static __always_inline_fn void plx_virtq_add(struct plx_virtq *queue,
-                                             const struct plx_virtq_buffer *buffers,
-                                             const unsigned readable, const unsigned writable,
-                                             void *cookie, const bool packed)
+	const struct plx_virtq_buffer *buffers, const unsigned readable, const unsigned writable,
+	void *cookie, const bool packed)
 {
 	if (packed)
 		plx_virtq_packed_add(queue, buffers, readable, writable, cookie);
@@ -43,11 +42,11 @@ static __always_inline_fn bool plx_virtq_ready(struct plx_virtq *queue, const bo
 	return packed ? plx_virtq_packed_ready(queue) : plx_virtq_split_ready(queue);
 }
 
-static __always_inline_fn void *plx_virtq_pop(struct plx_virtq *queue, uint32_t *len,
-                                              const bool check_len, const bool packed)
+static __always_inline_fn void *plx_virtq_pop(
+	struct plx_virtq *queue, uint32_t *len, const bool check_len, const bool packed)
 {
 	return packed ? plx_virtq_packed_pop(queue, len, check_len)
-	              : plx_virtq_split_pop(queue, len, check_len);
+		      : plx_virtq_split_pop(queue, len, check_len);
 }
 
 #endif

@@ -30,9 +30,8 @@ static inline struct plx_shared16 *plx_virtq_split_avail_event(const struct plx_
  * @cookie: handed back with the chain; not NULL
  */
 static __always_inline_fn void plx_virtq_split_add(struct plx_virtq *queue,
-                                                   const struct plx_virtq_buffer *buffers,
-                                                   const unsigned readable, const unsigned writable,
-                                                   void *cookie)
+	const struct plx_virtq_buffer *buffers, const unsigned readable, const unsigned writable,
+	void *cookie)
 {
 	struct plx_virtq_split *ring = &queue->split;
 	const unsigned count = readable + writable;
@@ -83,7 +82,8 @@ static __always_inline_fn void plx_virtq_split_kick(struct plx_virtq *queue)
 	if (old == now)
 		return;
 	queue->told = now;
-	/* The index must be visible before the device's wish is read, or both may sleep (2.7.13.4.1). */
+	/* The index must be visible before the device's wish is read, or both may sleep
+	 * (2.7.13.4.1). */
 	plx_barrier_full();
 	if (queue->event_idx)
 		wanted = plx_virtq_crossed(
@@ -123,8 +123,8 @@ static __always_inline_fn bool plx_virtq_split_ready(struct plx_virtq *queue)
  *
  * Return: What the chain was added with; NULL when the queue is broken.
  */
-static __always_inline_fn void *plx_virtq_split_pop(struct plx_virtq *queue, uint32_t *len,
-                                                    const bool check_len)
+static __always_inline_fn void *plx_virtq_split_pop(
+	struct plx_virtq *queue, uint32_t *len, const bool check_len)
 {
 	struct plx_virtq_split *ring = &queue->split;
 	const struct virtq_used_elem *elem = &ring->used->ring[ring->used_idx & (queue->size - 1)];

@@ -395,8 +395,10 @@ const Breach breach_table[] = {
 		2},
 	{"CLEANUP-1", "ExposesADescriptorTwice", 0,
 		[](Scene &s) {
-			expose(s.driver, split(s.net->rx[0]), *s.net->rx_memory[0], {{0, 2048, W, 0}});
-			expose(s.driver, split(s.net->rx[0]), *s.net->rx_memory[0], {{0, 2048, W, 0}});
+			expose(s.driver, split(s.net->rx[0]), *s.net->rx_memory[0],
+				{{0, 2048, W, 0}});
+			expose(s.driver, split(s.net->rx[0]), *s.net->rx_memory[0],
+				{{0, 2048, W, 0}});
 		}},
 
 	{"NET-TX-1", "NoHeader", 0, with_chain({{0, 8, 0, 0}})},

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 /*
- * The handshakes from the device's side: that of the proposal VIRTIO-30 v2, step by step, and what a
- * device of each kind refuses.
+ * The handshakes from the device's side: that of the proposal VIRTIO-30 v2, step by step, and what
+ * a device of each kind refuses.
  */
 
 namespace emu
@@ -200,8 +200,7 @@ void PrintTo(const ProposalBreach &breach, std::ostream *to)
 	*to << breach.rule << " by " << breach.how;
 }
 
-class EmuProposalBreachTest : public EmuTest,
-			      public testing::WithParamInterface<ProposalBreach>
+class EmuProposalBreachTest : public EmuTest, public testing::WithParamInterface<ProposalBreach>
 {
 };
 

@@ -58,8 +58,7 @@ class OldDriver : public Driver
 	std::unique_ptr<Ring> old_setup(unsigned queue)
 	{
 		old_select(queue);
-		auto ring = make_ring(
-			queue, reg<uint16_t>(VIRTIO_PCI_LEGACY_QUEUE_SIZE));
+		auto ring = make_ring(queue, reg<uint16_t>(VIRTIO_PCI_LEGACY_QUEUE_SIZE));
 		EXPECT_EQ(0u, reg<uint32_t>(VIRTIO_PCI_LEGACY_QUEUE_ADDRESS));
 		set_reg<uint32_t>(VIRTIO_PCI_LEGACY_QUEUE_ADDRESS,
 			static_cast<uint32_t>(ring->desc_iova() >> 12));
@@ -269,8 +268,8 @@ TEST_F(EmuLegacyTest, QueueHasTheDevicesSizeAndOnePage)
 	old->set_reg<uint32_t>(VIRTIO_PCI_LEGACY_QUEUE_ADDRESS, 0);
 	plx_emu_get_queue(device, 0, &queue);
 	EXPECT_FALSE(queue.enabled) << "page 0 ends its use";
-	old->set_reg<uint32_t>(VIRTIO_PCI_LEGACY_QUEUE_ADDRESS,
-		static_cast<uint32_t>(rx->desc_iova() >> 12));
+	old->set_reg<uint32_t>(
+		VIRTIO_PCI_LEGACY_QUEUE_ADDRESS, static_cast<uint32_t>(rx->desc_iova() >> 12));
 	old->set_old_status(0);
 	old->old_select(0);
 	EXPECT_EQ(0u, old->reg<uint32_t>(VIRTIO_PCI_LEGACY_QUEUE_ADDRESS));
@@ -538,16 +537,13 @@ const OldBreach old_breaches[] = {
 			s.old.set_reg<uint32_t>(VIRTIO_PCI_LEGACY_QUEUE_ADDRESS,
 				static_cast<uint32_t>(s.tx.desc_iova() >> 12));
 		}},
-	{"LEG-FEAT-2", "ChangesTheInterface", true, true,
-		[](Scene &s) { s.old.set_status(0xf); }},
+	{"LEG-FEAT-2", "ChangesTheInterface", true, true, [](Scene &s) { s.old.set_status(0xf); }},
 	{"PCI-MSIX-4", "VectorOutsideTheTable", true, true,
 		[](Scene &s) {
 			int fd = -1;
-			s.old.dev->ops->set_irqs(
-				s.old.dev, VFIO_PCI_MSIX_IRQ_INDEX, 0, 1, &fd);
+			s.old.dev->ops->set_irqs(s.old.dev, VFIO_PCI_MSIX_IRQ_INDEX, 0, 1, &fd);
 			s.old.set_reg<uint16_t>(VIRTIO_PCI_LEGACY_CONFIG_MSIX_VECTOR, 9);
-			s.old.dev->ops->set_irqs(
-				s.old.dev, VFIO_PCI_MSIX_IRQ_INDEX, 0, 0, nullptr);
+			s.old.dev->ops->set_irqs(s.old.dev, VFIO_PCI_MSIX_IRQ_INDEX, 0, 0, nullptr);
 		}},
 	{"CFG-3", "ReadsAFieldThatIsNotThere", true, true,
 		[](Scene &s) { s.old.reg<uint32_t>(20 + VIRTIO_NET_CFG_SPEED); }},
@@ -558,29 +554,40 @@ const OldBreach old_breaches[] = {
 	{"LEG-NET-8", "SendsHeaderAndFrameTogether", false, true,
 		[](Scene &s) { post(s, s.tx, {70}, false); }},
 	{"LEG-NET-8", "CutsTheHeader", false, true,
-		[](Scene &s) { post(s, s.tx, {4, 6, 60}, false); }},
+		[](Scene &s) {
+			post(s, s.tx, {4, 6, 60}, false);
+		}},
 	{"LEG-NET-8", "ReceivesHeaderAndFrameTogether", false, true,
 		[](Scene &s) {
 			post(s, s.rx, {2048}, true);
 			EXPECT_EQ(0, plx_emu_inject(s.device, 0, frame_of(60).data(), 60));
 		}},
-	{"NET-TX-1", "SendsHalfAHeader", true, true,
-		[](Scene &s) { post(s, s.tx, {8}, false); }},
+	{"NET-TX-1", "SendsHalfAHeader", true, true, [](Scene &s) { post(s, s.tx, {8}, false); }},
 	{"NET-TX-3", "AsksForAChecksum", true, true,
 		[](Scene &s) {
 			s.memory.bytes()[0] = 1;
 			post(s, s.tx, {70}, false);
 		}},
 	{"LEG-NET-9", "SendsACommandInOnePiece", false, true,
-		[](Scene &s) { command(s, {0, 0, 1}, {3}); }},
+		[](Scene &s) {
+			command(s, {0, 0, 1}, {3});
+		}},
 	{"LEG-NET-9", "CutsClassFromCommand", false, true,
-		[](Scene &s) { command(s, {0, 0, 1}, {1, 1, 1}); }},
+		[](Scene &s) {
+			command(s, {0, 0, 1}, {1, 1, 1});
+		}},
 	{"LEG-NET-10", "CutsTheUnicastTable", false, true,
-		[](Scene &s) { command(s, two_tables(), {2, 10, 16}); }},
+		[](Scene &s) {
+			command(s, two_tables(), {2, 10, 16});
+		}},
 	{"LEG-NET-11", "LeavesOutTheMulticastAddresses", false, true,
-		[](Scene &s) { command(s, two_tables(), {2, 16, 4}); }},
+		[](Scene &s) {
+			command(s, two_tables(), {2, 16, 4});
+		}},
 	{"LEG-NET-9", "SendsBothTablesInOnePiece", false, true,
-		[](Scene &s) { command(s, two_tables(), {2, 26}); }},
+		[](Scene &s) {
+			command(s, two_tables(), {2, 26});
+		}},
 };
 
 TEST_P(EmuLegacyBreachTest, IsReported)

@@ -191,10 +191,10 @@ TEST_F(EmuLiesTest, InterruptsComeWheneverTheTestWants)
 	eventfd_t count;
 
 	make();
-	ASSERT_EQ(0, driver->dev->ops->set_irqs(
-			     driver->dev, VFIO_PCI_MSIX_IRQ_INDEX, 1, 1, &fds[0]));
-	ASSERT_EQ(0, driver->dev->ops->set_irqs(
-			     driver->dev, VFIO_PCI_INTX_IRQ_INDEX, 0, 1, &fds[1]));
+	ASSERT_EQ(
+		0, driver->dev->ops->set_irqs(driver->dev, VFIO_PCI_MSIX_IRQ_INDEX, 1, 1, &fds[0]));
+	ASSERT_EQ(
+		0, driver->dev->ops->set_irqs(driver->dev, VFIO_PCI_INTX_IRQ_INDEX, 0, 1, &fds[1]));
 	plx_emu_interrupt(device, 1);
 	EXPECT_EQ(0, eventfd_read(fds[0], &count));
 	EXPECT_NE(0, eventfd_read(fds[1], &count));

@@ -125,7 +125,7 @@ class FakeVirtio
 		};
 		t.queue_max = [](struct plx_virtio *v, uint16_t) { return of(v).queue_max; };
 		t.queue_setup = [](struct plx_virtio *v, const struct plx_virtio_queue *q,
-		                   struct plx_virtio_doorbell *d) {
+					struct plx_virtio_doorbell *d) {
 			of(v).programmed = *q;
 			d->window = {};
 			d->window.size = 2;

@@ -54,7 +54,8 @@ class Handshake : public ::testing::Test
 	void probe_and_decide()
 	{
 		ASSERT_EQ(plx_handshake_probe(&device.virtio), 0) << plx_error();
-		ASSERT_EQ(plx_negotiation_decide(&device.virtio.negotiation, "fake"), 0) << plx_error();
+		ASSERT_EQ(plx_negotiation_decide(&device.virtio.negotiation, "fake"), 0)
+			<< plx_error();
 	}
 
 	int start()
@@ -107,7 +108,8 @@ TEST_F(Handshake, RefusalPointsAtAccessPlatformWhenItWasDeclined)
 	probe_and_decide();
 	device.refuse_features = true;
 	EXPECT_EQ(start(), -EPROTO);
-	EXPECT_NE(std::string(plx_error()).find("F_ACCESS_PLATFORM"), std::string::npos) << plx_error();
+	EXPECT_NE(std::string(plx_error()).find("F_ACCESS_PLATFORM"), std::string::npos)
+		<< plx_error();
 }
 
 TEST_F(Handshake, FailedSetUpEndsInFailed)
@@ -150,7 +152,8 @@ TEST_F(Handshake, NeedsResetAfterDriverOkIsNoticed)
 	device.needs_reset_when = VIRTIO_STATUS_DRIVER_OK;
 	EXPECT_EQ(start(), -EPROTO);
 	EXPECT_EQ(device.take_writes(), (Writes{0xb, 0xf, 0xcf, 0}));
-	EXPECT_EQ(driver.calls, (std::vector<std::string>{"set_up", "fill"})) << "nothing was notified";
+	EXPECT_EQ(driver.calls, (std::vector<std::string>{"set_up", "fill"}))
+		<< "nothing was notified";
 }
 
 TEST_F(Handshake, NeedsResetDuringNegotiationStopsIt)
@@ -215,25 +218,16 @@ TEST_F(Handshake, TraceTellsEveryStatusAccess)
 		&device.virtio.trace,
 		[](void *arg, const struct plx_trace_entry *entry) {
 			auto *out = static_cast<decltype(lines) *>(arg);
-			if (entry->kind == PLX_TRACE_STATUS_WRITE || entry->kind == PLX_TRACE_STATUS_READ)
+			if (entry->kind == PLX_TRACE_STATUS_WRITE ||
+				entry->kind == PLX_TRACE_STATUS_READ)
 				out->emplace_back(entry->kind, entry->value);
 			return 0;
 		},
 		&lines);
 	const auto W = PLX_TRACE_STATUS_WRITE;
 	const auto R = PLX_TRACE_STATUS_READ;
-	EXPECT_EQ(lines, (decltype(lines){{W, 0},
-	                                  {R, 0},
-	                                  {R, 0},
-	                                  {W, 1},
-	                                  {R, 1},
-	                                  {W, 3},
-	                                  {R, 3},
-	                                  {W, 0xb},
-	                                  {R, 0xb},
-	                                  {R, 0xb},
-	                                  {W, 0xf},
-	                                  {R, 0xf}}));
+	EXPECT_EQ(lines, (decltype(lines){{W, 0}, {R, 0}, {R, 0}, {W, 1}, {R, 1}, {W, 3}, {R, 3},
+				 {W, 0xb}, {R, 0xb}, {R, 0xb}, {W, 0xf}, {R, 0xf}}));
 }
 
 TEST_F(Handshake, TraceKeepsOnlyItsLastLines)
@@ -359,7 +353,7 @@ TEST(Features, DemandThatCannotBeMetIsAnError)
 		n.wish[bit] = PLX_FEATURE_ON;
 		EXPECT_EQ(plx_negotiation_decide(&n, "fake"), -ENOTSUP);
 		EXPECT_NE(std::string(plx_error()).find(bit == 2 ? "two=on" : "seven=on"),
-		          std::string::npos)
+			std::string::npos)
 			<< plx_error();
 	}
 }

@@ -83,9 +83,9 @@ class NetFixture : public ::testing::Test
 		int err;
 
 		EXPECT_EQ(plx_emu_create(ctx->mem, &ctx->log, &config, &card), 0) << plx_error();
-		EXPECT_EQ(plx_address_parse(&address, (std::string("emu:net") + options).c_str()), 0);
-		err = plx_drivers_open_virtio(
-			ctx, device(), VIRTIO_ID_NET, &address, &virtio);
+		EXPECT_EQ(
+			plx_address_parse(&address, (std::string("emu:net") + options).c_str()), 0);
+		err = plx_drivers_open_virtio(ctx, device(), VIRTIO_ID_NET, &address, &virtio);
 		if (!err) {
 			virtio->limits = limits;
 			err = plx_drivers_open_eth(ctx, virtio, &address, &eth);

@@ -153,10 +153,10 @@ TEST_P(Net, FramesThatCannotBeSentAreDroppedAndCounted)
 	EXPECT_EQ(send(unended), 1);
 	plx_packet_free(rest);
 	EXPECT_EQ(send(build(make_frame(1515, 1),
-	                     GetParam().data_size < 1515
-	                             ? std::vector<size_t>{200, 200, 200, 200, 200, 200, 200, 115}
-	                             : std::vector<size_t>{1515})),
-	          1);
+			  GetParam().data_size < 1515
+				  ? std::vector<size_t>{200, 200, 200, 200, 200, 200, 200, 115}
+				  : std::vector<size_t>{1515})),
+		1);
 	step();
 	EXPECT_TRUE(sent().empty());
 	EXPECT_EQ(counter("tx0.drop.bad_segments"), 4u);
@@ -319,7 +319,8 @@ TEST_F(NetConfig, BuffersTooSmallWithoutMergingAreRefusedWithTheSize)
 	plx_emu_config_offer(&config, VIRTIO_NET_F_MRG_RXBUF, false);
 	ASSERT_EQ(try_open(), 0);
 	EXPECT_EQ(try_configure(), -EINVAL);
-	EXPECT_NE(std::string(plx_error()).find("data_size 1530"), std::string::npos) << plx_error();
+	EXPECT_NE(std::string(plx_error()).find("data_size 1530"), std::string::npos)
+		<< plx_error();
 }
 
 TEST_F(NetConfig, RingThatIsNotOfferedIsRefused)
@@ -378,7 +379,8 @@ TEST_F(NetConfig, DeviceWithoutAccessPlatformIsRefusedWithTheRemedy)
 	plx_emu_config_offer(&config, VIRTIO_F_ACCESS_PLATFORM, false);
 	ASSERT_EQ(try_open(), 0);
 	EXPECT_EQ(try_configure(), -ENOTSUP);
-	EXPECT_NE(std::string(plx_error()).find("iommu_platform=on"), std::string::npos) << plx_error();
+	EXPECT_NE(std::string(plx_error()).find("iommu_platform=on"), std::string::npos)
+		<< plx_error();
 }
 
 TEST_F(NetConfig, UserMayOverrideAccessPlatform)

@@ -8,8 +8,8 @@
 #include <string>
 
 /*
- * The packed ring between a driver and a device that this file plays, honest or not; the numbers are
- * those of doc/hostile.md.
+ * The packed ring between a driver and a device that this file plays, honest or not; the numbers
+ * are those of doc/hostile.md.
  */
 
 namespace
@@ -59,7 +59,8 @@ class Packed : public ::testing::Test
 		device->queue_max = 1000;
 		if (event_idx)
 			plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_EVENT_IDX);
-		ASSERT_EQ(plx_virtq_create(&device->virtio, 3, size, 1024, &queue), 0) << plx_error();
+		ASSERT_EQ(plx_virtq_create(&device->virtio, 3, size, 1024, &queue), 0)
+			<< plx_error();
 		avail_at = used_at = 0;
 		avail_wrap = used_wrap = true;
 		messages.clear();
@@ -83,7 +84,8 @@ class Packed : public ::testing::Test
 	bool is_available(unsigned at, bool wrap)
 	{
 		uint16_t flags = plx_shared16_read(&desc(at)->flags);
-		bool avail = flags & VIRTQ_PACKED_DESC_F_AVAIL, used = flags & VIRTQ_PACKED_DESC_F_USED;
+		bool avail = flags & VIRTQ_PACKED_DESC_F_AVAIL,
+		     used = flags & VIRTQ_PACKED_DESC_F_USED;
 
 		return avail == wrap && used != wrap;
 	}
@@ -97,7 +99,8 @@ class Packed : public ::testing::Test
 			return false;
 		*chain = {0, 0, 0, plx_shared16_read(&desc(avail_at)->flags)};
 		do {
-			EXPECT_TRUE(is_available(avail_at, avail_wrap)) << "a chain is published whole";
+			EXPECT_TRUE(is_available(avail_at, avail_wrap))
+				<< "a chain is published whole";
 			flags = plx_shared16_read(&desc(avail_at)->flags);
 			chain->id = plx_shared16_read(&desc(avail_at)->id);
 			chain->count++;
@@ -181,7 +184,8 @@ TEST_F(Packed, FreshRingShowsNothingAvailableAndNothingUsed)
 	for (unsigned i = 0; i < 16; i++)
 		EXPECT_FALSE(is_available(i, true));
 	EXPECT_FALSE(plx_virtq_packed_ready(queue));
-	EXPECT_EQ(plx_shared16_read(&queue->packed.driver_event->flags), VIRTQ_PACKED_EVENT_DISABLE);
+	EXPECT_EQ(
+		plx_shared16_read(&queue->packed.driver_event->flags), VIRTQ_PACKED_EVENT_DISABLE);
 }
 
 TEST_F(Packed, WholeBatchIsHiddenUntilItIsPublished)
@@ -292,7 +296,8 @@ TEST_F(Packed, EventIndexDecidesOnEveryBatch)
 			plx_virtq_packed_publish(queue);
 			plx_virtq_packed_kick(queue);
 			ASSERT_EQ(was_notified(), ahead < batch)
-				<< "size " << size << " at " << at << " batch " << batch << " ahead " << ahead;
+				<< "size " << size << " at " << at << " batch " << batch
+				<< " ahead " << ahead;
 			for (unsigned b = 0; b < batch; b++) {
 				Chain chain;
 
@@ -376,12 +381,14 @@ TEST_F(Packed, WhatTheDeviceWritesOverAChainHasNoEffect)
 			unsigned at = (used_at + i) % 16;
 			bool wrap = used_at + i < 16 ? used_wrap : !used_wrap;
 
-			/* Neither used nor available for whoever comes by, and otherwise nonsense. */
+			/* Neither used nor available for whoever comes by, and otherwise nonsense.
+			 */
 			plx_shared64_write(&desc(at)->addr, ~UINT64_C(0));
 			plx_shared32_write(&desc(at)->len, ~0u);
-			plx_shared16_write(&desc(at)->flags,
-				(uint16_t)(VIRTQ_DESC_F_INDIRECT |
-					(wrap ? VIRTQ_PACKED_DESC_F_AVAIL : VIRTQ_PACKED_DESC_F_USED)));
+			plx_shared16_write(
+				&desc(at)->flags, (uint16_t)(VIRTQ_DESC_F_INDIRECT |
+							     (wrap ? VIRTQ_PACKED_DESC_F_AVAIL
+								   : VIRTQ_PACKED_DESC_F_USED)));
 		}
 		device_put(chain.id, chain.count, 1);
 		ASSERT_EQ(get(), round);
@@ -450,7 +457,8 @@ TEST_F(Packed, RandomUseMatchesTheReference)
 			ASSERT_EQ(queue->in_flight, out.size());
 			ASSERT_EQ(queue->fault, PLX_VIRTQ_OK);
 		}
-		for (unsigned cursor = 0; auto cookie = (uintptr_t)plx_virtq_reclaim(queue, &cursor);)
+		for (unsigned cursor = 0;
+			auto cookie = (uintptr_t)plx_virtq_reclaim(queue, &cursor);)
 			ASSERT_EQ(out.erase(cookie), 1u);
 		EXPECT_TRUE(out.empty());
 		close();

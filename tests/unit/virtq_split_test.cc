@@ -10,8 +10,8 @@
 #include <string>
 
 /*
- * The split ring between a driver and a device that this file plays: an honest one first, then one for
- * each way to lie about a ring (the numbers are those of doc/hostile.md).
+ * The split ring between a driver and a device that this file plays: an honest one first, then one
+ * for each way to lie about a ring (the numbers are those of doc/hostile.md).
  */
 
 namespace
@@ -36,7 +36,7 @@ class Split : public ::testing::Test
 		log = {[](void *arg, enum plx_log_level, const char *message) {
 			       static_cast<std::vector<std::string> *>(arg)->push_back(message);
 		       },
-		       &messages, PLX_LOG_WARNING};
+			&messages, PLX_LOG_WARNING};
 		device->virtio.log = &log;
 	}
 
@@ -117,7 +117,8 @@ class Split : public ::testing::Test
 	{
 		EXPECT_EQ(queue->fault, fault);
 		EXPECT_EQ(messages.size(), 1u) << "one line, once";
-		EXPECT_NE(std::string(plx_error()).find(plx_virtq_fault_name(fault)), std::string::npos);
+		EXPECT_NE(std::string(plx_error()).find(plx_virtq_fault_name(fault)),
+			std::string::npos);
 	}
 };
 
@@ -290,7 +291,8 @@ TEST_F(Split, ProgressEndsTheWaitForANotification)
 TEST_F(Split, EventIndexDecidesOnEveryBatch)
 {
 	open(16, true);
-	EXPECT_EQ(plx_shared16_read(&queue->split.avail->flags), 0) << "with event index the flag stays 0";
+	EXPECT_EQ(plx_shared16_read(&queue->split.avail->flags), 0)
+		<< "with event index the flag stays 0";
 	/* The flag is to be ignored, whatever it says. */
 	plx_shared16_write(&queue->split.used->flags, VIRTQ_USED_F_NO_NOTIFY);
 	for (unsigned i = 0; i < 70000; i++) {
@@ -462,8 +464,8 @@ TEST_F(Split, WhatWasInFlightComesBackOnceAfterAReset)
 }
 
 /*
- * Random adds and completions against a reference that only remembers what is out. The seed is fixed
- * so that a failure can be replayed.
+ * Random adds and completions against a reference that only remembers what is out. The seed is
+ * fixed so that a failure can be replayed.
  */
 TEST_F(Split, RandomUseMatchesTheReference)
 {
@@ -508,7 +510,7 @@ TEST_F(Split, RandomUseMatchesTheReference)
 			ASSERT_EQ(queue->fault, PLX_VIRTQ_OK);
 		}
 		for (unsigned cursor = 0;
-		     auto cookie = (uintptr_t)plx_virtq_reclaim(queue, &cursor);)
+			auto cookie = (uintptr_t)plx_virtq_reclaim(queue, &cursor);)
 			ASSERT_EQ(out.erase(cookie), 1u);
 		EXPECT_TRUE(out.empty());
 		close();

@@ -49,8 +49,8 @@ std::vector<std::string> descriptors()
 
 	for (const std::string &name : names_in("/proc/self/fd")) {
 		char target[4096] = "";
-		ssize_t len = readlink(
-			("/proc/self/fd/" + name).c_str(), target, sizeof(target) - 1);
+		ssize_t len =
+			readlink(("/proc/self/fd/" + name).c_str(), target, sizeof(target) - 1);
 
 		/* Without the one that reads the directory. */
 		if (len > 0 && !strstr(target, "/fd"))

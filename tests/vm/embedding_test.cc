@@ -242,8 +242,7 @@ TEST_F(Pair, AFrameOfThirtyTwoSegmentsArrivesWhole)
 {
 	ASSERT_TRUE(open());
 	frame_label label = next_label(32 * 47);
-	plx_packet *frame =
-		a.make(label, std::vector<uint16_t>(32, 47), plx_pool_headroom(a.pool));
+	plx_packet *frame = a.make(label, std::vector<uint16_t>(32, 47), plx_pool_headroom(a.pool));
 
 	ASSERT_EQ(frame->segments, 32);
 	ASSERT_TRUE(a.send({frame}));
@@ -291,8 +290,8 @@ struct SmallBuffers : Pair {
 			auto arrivals = exchange(a, b, {size});
 
 			ASSERT_EQ(arrivals.size(), 1u);
-			EXPECT_EQ(arrivals[0].segments,
-				(size + kHeader + data_size - 1) / data_size)
+			EXPECT_EQ(
+				arrivals[0].segments, (size + kHeader + data_size - 1) / data_size)
 				<< size;
 		}
 		EXPECT_EQ(b.stats().rx_packets, sizes.size());

@@ -58,9 +58,22 @@ static inline uint16_t frame_size_of(uint32_t number)
 static inline uint32_t frame_crc(uint32_t crc, const uint8_t *data, uint32_t size)
 {
 	static const uint32_t table[16] = {
-		0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
-		0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
-		0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+		0x00000000,
+		0x1db71064,
+		0x3b6e20c8,
+		0x26d930ac,
+		0x76dc4190,
+		0x6b6b51f4,
+		0x4db26158,
+		0x5005713c,
+		0xedb88320,
+		0xf00f9344,
+		0xd6d6a3e8,
+		0xcb61b38c,
+		0x9b64c2b0,
+		0x86d3d2d4,
+		0xa00ae278,
+		0xbdbdf21c,
 	};
 
 	crc = ~crc;
@@ -118,11 +131,11 @@ static inline void frame_build(uint8_t *frame, const struct frame_label *label)
 }
 
 /* Whether a frame is one of ours, and as it was sent but for its addresses; and which. */
-static inline enum frame_verdict frame_read(const uint8_t *frame, uint32_t size,
-					    struct frame_label *label)
+static inline enum frame_verdict frame_read(
+	const uint8_t *frame, uint32_t size, struct frame_label *label)
 {
 	if (size < FRAME_MIN || (frame[12] << 8 | frame[13]) != FRAME_ETHERTYPE ||
-	    frame_get32(frame + 14) != FRAME_MAGIC)
+		frame_get32(frame + 14) != FRAME_MAGIC)
 		return FRAME_FOREIGN;
 	label->run = frame_get32(frame + 18);
 	label->number = frame_get32(frame + 22);

@@ -8,8 +8,8 @@
 #include <thread>
 
 /*
- * The library as a plug-in brings it: loaded, used and unloaded by a program that is not linked with
- * it. Run with the library's path and a device's address.
+ * The library as a plug-in brings it: loaded, used and unloaded by a program that is not linked
+ * with it. Run with the library's path and a device's address.
  */
 
 namespace

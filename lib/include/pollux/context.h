@@ -9,8 +9,8 @@
 
 /**
  * @file
- * A context: the memory that devices may reach, the VFIO container behind it, and the devices opened
- * in it. A process may have any number of them; they share nothing.
+ * A context: the memory that devices may reach, the VFIO container behind it, and the devices
+ * opened in it. A process may have any number of them; they share nothing.
  */
 
 #ifdef __cplusplus
@@ -26,13 +26,16 @@ struct plx_context_config {
 	plx_log_fn *log;              /**< receives messages, or NULL for silence */
 	void *log_arg;                /**< handed to @log */
 	uint64_t address_space;       /**< bytes of virtual address space to reserve for DMA memory;
-	                                   0 means 64 GiB. Reserved, not used: costs no memory */
+					   0 means 64 GiB. Reserved, not used: costs no memory */
 	uint64_t page_size;           /**< bytes of one page of DMA memory: 1 GiB, 2 MiB or 4 KiB;
-	                                   0 takes the largest that is free and not wasteful */
+					   0 takes the largest that is free and not wasteful */
 };
 
 /** The initial value of a struct plx_context_config: every choice left to Pollux. */
-#define PLX_CONTEXT_CONFIG_INIT {sizeof(struct plx_context_config), PLX_LOG_WARNING, NULL, NULL, 0, 0}
+#define PLX_CONTEXT_CONFIG_INIT                                                                    \
+	{                                                                                          \
+		sizeof(struct plx_context_config), PLX_LOG_WARNING, NULL, NULL, 0, 0               \
+	}
 
 /** How much memory a context holds at present. */
 struct plx_memory_usage {

@@ -7,8 +7,8 @@
  * What every call of Pollux returns, and how to learn why it failed.
  *
  * A call returns 0 or a count when it succeeded, and a negative errno value when it did not. The
- * reason stands in plx_error() as one plain sentence that names the device, the step that failed and
- * what to do about it. Pollux never prints and never ends the process.
+ * reason stands in plx_error() as one plain sentence that names the device, the step that failed
+ * and what to do about it. Pollux never prints and never ends the process.
  */
 
 #ifdef __cplusplus

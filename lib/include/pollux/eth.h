@@ -52,21 +52,26 @@ struct plx_eth_info {
 
 /** How to run a device. Start from PLX_ETH_CONFIG_INIT. */
 struct plx_eth_config {
-	uint32_t struct_size;  /**< sizeof(struct plx_eth_config) */
-	uint16_t queue_pairs;  /**< pairs of a receive and a transmit queue */
-	uint16_t rx_ring;      /**< entries of each receive ring; 0 takes the largest, at most 1024 */
-	uint16_t tx_ring;      /**< entries of each transmit ring; 0 takes the largest, at most 1024 */
-	struct plx_pool *pool; /**< where receive buffers come from; must outlive the device's run */
+	uint32_t struct_size; /**< sizeof(struct plx_eth_config) */
+	uint16_t queue_pairs; /**< pairs of a receive and a transmit queue */
+	uint16_t rx_ring; /**< entries of each receive ring; 0 takes the largest, at most 1024 */
+	uint16_t tx_ring; /**< entries of each transmit ring; 0 takes the largest, at most 1024 */
+	struct plx_pool
+		*pool; /**< where receive buffers come from; must outlive the device's run */
 };
 
 /** The initial value: one pair of queues, rings as the device likes them, and no pool yet. */
-#define PLX_ETH_CONFIG_INIT {sizeof(struct plx_eth_config), 1, 0, 0, NULL}
+#define PLX_ETH_CONFIG_INIT                                                                        \
+	{                                                                                          \
+		sizeof(struct plx_eth_config), 1, 0, 0, NULL                                       \
+	}
 
 /** What a device moved since it was started. */
 struct plx_eth_stats {
 	uint64_t rx_packets; /**< frames handed to the application */
 	uint64_t rx_bytes;   /**< their bytes, without the frame check sequence */
-	uint64_t rx_dropped; /**< frames that arrived and were not handed on; the counters say why */
+	uint64_t
+		rx_dropped; /**< frames that arrived and were not handed on; the counters say why */
 	uint64_t tx_packets; /**< frames taken from the application and given to the device */
 	uint64_t tx_bytes;   /**< their bytes */
 	uint64_t tx_dropped; /**< frames taken and not sent; the counters say why */
@@ -92,9 +97,9 @@ typedef int plx_eth_counter_visit_fn(void *arg, const struct plx_eth_counter *co
  * the kernel and the device take, and never without a bound.
  *
  * Return: 0; -EINVAL for an address or an option that is not understood; -ENODEV when there is no
- * such device or no driver for it; -EBUSY when the kernel or another process has it; -EACCES without
- * the right to open it; -EPROTO when the device breaks the standard; other -errno. plx_error() says what
- * would mend it.
+ * such device or no driver for it; -EBUSY when the kernel or another process has it; -EACCES
+ * without the right to open it; -EPROTO when the device breaks the standard; other -errno.
+ * plx_error() says what would mend it.
  */
 PLX_API int plx_eth_open(struct plx_context *ctx, const char *address, struct plx_eth **eth);
 
@@ -103,12 +108,12 @@ PLX_API int plx_eth_open(struct plx_context *ctx, const char *address, struct pl
  * @eth: an open device that is not started
  * @config: how to run it; copied
  *
- * Has no effect on the device, but that one which lacks a feature that is needed is told so (FAILED;
- * virtio 1.4, 2.2.1). May be called again while the device is stopped.
+ * Has no effect on the device, but that one which lacks a feature that is needed is told so
+ * (FAILED; virtio 1.4, 2.2.1). May be called again while the device is stopped.
  *
  * Return: 0; -EINVAL for a value that the device does not offer; -ENOTSUP when the device lacks a
- * feature that is needed, or that its address demands; -EBUSY when it is started; -EIO when it did not
- * confirm its last reset; -ENOMEM.
+ * feature that is needed, or that its address demands; -EBUSY when it is started; -EIO when it did
+ * not confirm its last reset; -ENOMEM.
  */
 PLX_API int plx_eth_configure(struct plx_eth *eth, const struct plx_eth_config *config);
 
@@ -119,9 +124,9 @@ PLX_API int plx_eth_configure(struct plx_eth *eth, const struct plx_eth_config *
  * On failure the device is left in the state FAILED and everything taken for the start is given
  * back; a further start begins with a reset.
  *
- * Return: 0; -EINVAL when it was never configured; -EBUSY when it is started; -ENOMEM; -ENOBUFS when
- * the pool has too few packets; -EPROTO when the device refused a step, which plx_error() names; -EIO
- * when it does not finish its reset; -ENODEV when the device is gone.
+ * Return: 0; -EINVAL when it was never configured; -EBUSY when it is started; -ENOMEM; -ENOBUFS
+ * when the pool has too few packets; -EPROTO when the device refused a step, which plx_error()
+ * names; -EIO when it does not finish its reset; -ENODEV when the device is gone.
  */
 PLX_API int plx_eth_start(struct plx_eth *eth);
 
@@ -129,9 +134,9 @@ PLX_API int plx_eth_start(struct plx_eth *eth);
  * plx_eth_stop() - Reset the device and take every buffer back.
  * @eth: the device
  *
- * After the call the device touches no memory: each buffer that was posted for receiving or waits to
- * be sent is back in its pool exactly once. Frames that arrived and were not yet taken by a burst are
- * dropped. Stopping a stopped device does nothing.
+ * After the call the device touches no memory: each buffer that was posted for receiving or waits
+ * to be sent is back in its pool exactly once. Frames that arrived and were not yet taken by a
+ * burst are dropped. Stopping a stopped device does nothing.
  *
  * Return: 0; -EIO when the device did not confirm the reset: its buffers then stay out of their
  * pools until plx_eth_close(), which takes the device from the bus first.
@@ -220,8 +225,8 @@ PLX_API struct plx_eth_txq *plx_eth_txq(struct plx_eth *eth, unsigned index);
  * Return: Frames received, 0 to @count; -ENODEV when the device is gone; -EIO when the queue broke
  * because the device violated its rules; -ESHUTDOWN when the device is stopped.
  */
-static inline int plx_eth_rx_burst(struct plx_eth_rxq *queue, struct plx_packet **packets,
-                                   unsigned count)
+static inline int plx_eth_rx_burst(
+	struct plx_eth_rxq *queue, struct plx_packet **packets, unsigned count)
 {
 	return queue->burst(queue, packets, count);
 }
@@ -239,8 +244,8 @@ static inline int plx_eth_rx_burst(struct plx_eth_rxq *queue, struct plx_packet 
  * Return: Frames taken, 0 to @count, from the first on; the rest stay the caller's. -ENODEV, -EIO
  * and -ESHUTDOWN as in plx_eth_rx_burst().
  */
-static inline int plx_eth_tx_burst(struct plx_eth_txq *queue, struct plx_packet **packets,
-                                   unsigned count)
+static inline int plx_eth_tx_burst(
+	struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count)
 {
 	return queue->burst(queue, packets, count);
 }

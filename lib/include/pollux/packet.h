@@ -12,8 +12,8 @@
  *     struct plx_packet --> | headroom | data ... | tailroom |
  *                           ^ buffer   ^ data_off            ^ buf_len
  *
- * Only the buffer lies in memory that devices can reach. A device may write any byte of any buffer at
- * any time, but not what describes it.
+ * Only the buffer lies in memory that devices can reach. A device may write any byte of any buffer
+ * at any time, but not what describes it.
  *
  * A frame that does not fit one buffer is a chain of segments linked by @next; its length and its
  * flags stand in the first.
@@ -30,17 +30,17 @@ struct plx_pool;
 
 /** One segment of a packet. */
 struct plx_packet {
-	uint64_t iova;            /**< the buffer's first byte as a device addresses it; set by the pool */
-	struct plx_pool *pool;    /**< the pool that owns it; set by the pool */
-	struct plx_packet *next;  /**< the next segment, or NULL */
-	uint32_t len;             /**< bytes of the whole frame; valid in the first segment */
-	uint16_t data_len;        /**< bytes of data in this segment */
-	uint16_t data_off;        /**< bytes from the buffer's start to this segment's data */
-	uint16_t buf_len;         /**< bytes of the buffer: headroom and data; set by the pool */
-	uint16_t segments;        /**< segments of the frame; valid in the first segment */
-	uint32_t flags;           /**< reserved for offloads; 0 */
-	uint8_t *buffer;          /**< the buffer's first byte; set by the pool */
-	uint64_t user[2];         /**< the application's own; Pollux never touches it */
+	uint64_t iova; /**< the buffer's first byte as a device addresses it; set by the pool */
+	struct plx_pool *pool;   /**< the pool that owns it; set by the pool */
+	struct plx_packet *next; /**< the next segment, or NULL */
+	uint32_t len;            /**< bytes of the whole frame; valid in the first segment */
+	uint16_t data_len;       /**< bytes of data in this segment */
+	uint16_t data_off;       /**< bytes from the buffer's start to this segment's data */
+	uint16_t buf_len;        /**< bytes of the buffer: headroom and data; set by the pool */
+	uint16_t segments;       /**< segments of the frame; valid in the first segment */
+	uint32_t flags;          /**< reserved for offloads; 0 */
+	uint8_t *buffer;         /**< the buffer's first byte; set by the pool */
+	uint64_t user[2];        /**< the application's own; Pollux never touches it */
 } __attribute__((aligned(PLX_CACHE_LINE)));
 
 /**

@@ -29,7 +29,10 @@ struct plx_pool_config {
 };
 
 /** The initial value: 4096 packets that each hold an Ethernet frame of 1518 bytes and more. */
-#define PLX_POOL_CONFIG_INIT {sizeof(struct plx_pool_config), 4096, 128, 2048, -1}
+#define PLX_POOL_CONFIG_INIT                                                                       \
+	{                                                                                          \
+		sizeof(struct plx_pool_config), 4096, 128, 2048, -1                                \
+	}
 
 /** Packets that a cache holds at the most. */
 #define PLX_POOL_CACHE_SIZE 512
@@ -38,7 +41,8 @@ struct plx_pool_config {
 struct plx_pool_cache {
 	struct plx_pool *pool; /**< where packets come from and return to */
 	uint32_t count;        /**< packets in @slot */
-	struct plx_packet *slot[PLX_POOL_CACHE_SIZE]; /**< the stack; the last in is the first out */
+	struct plx_packet
+		*slot[PLX_POOL_CACHE_SIZE]; /**< the stack; the last in is the first out */
 };
 
 /**
@@ -53,8 +57,8 @@ struct plx_pool_cache {
  * Return: 0; -EINVAL for a value that is not possible; -ENOMEM when there are not enough pages or
  * RLIMIT_MEMLOCK is too small, with the figure that would do in plx_error().
  */
-PLX_API int plx_pool_create(struct plx_context *ctx, const struct plx_pool_config *config,
-                            struct plx_pool **pool);
+PLX_API int plx_pool_create(
+	struct plx_context *ctx, const struct plx_pool_config *config, struct plx_pool **pool);
 
 /**
  * plx_pool_destroy() - Give a pool's memory back.
@@ -161,8 +165,8 @@ PLX_API void plx_pool_return(struct plx_packet *const *packets, uint32_t count);
  *
  * Return: @count, or 0 when the pool has not so many left.
  */
-static inline uint32_t plx_pool_get(struct plx_pool_cache *cache, struct plx_packet **packets,
-                                    uint32_t count)
+static inline uint32_t plx_pool_get(
+	struct plx_pool_cache *cache, struct plx_packet **packets, uint32_t count)
 {
 	if (__builtin_expect(cache->count < count, 0) && plx_pool_cache_fill(cache, count) < count)
 		return 0;
@@ -179,8 +183,8 @@ static inline uint32_t plx_pool_get(struct plx_pool_cache *cache, struct plx_pac
  *
  * The thread that owns the cache calls.
  */
-static inline void plx_pool_put(struct plx_pool_cache *cache, struct plx_packet *const *packets,
-                                uint32_t count)
+static inline void plx_pool_put(
+	struct plx_pool_cache *cache, struct plx_packet *const *packets, uint32_t count)
 {
 	if (__builtin_expect(cache->count + count > PLX_POOL_CACHE_SIZE, 0))
 		plx_pool_cache_spill(cache, count);

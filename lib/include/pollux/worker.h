@@ -51,8 +51,8 @@ struct plx_worker_stats {
  * Return: 0; -EINVAL when there is no such core or the process may not use it, with the cores that
  * may be used in plx_error(); -ENOMEM; -EAGAIN.
  */
-PLX_API int plx_worker_start(unsigned core, plx_worker_fn *fn, void *arg,
-                             struct plx_worker **worker);
+PLX_API int plx_worker_start(
+	unsigned core, plx_worker_fn *fn, void *arg, struct plx_worker **worker);
 
 /**
  * plx_worker_stop() - Ask a worker to end after its present round, wait for it, and free it.
