@@ -278,6 +278,33 @@ static int stop(struct plx_eth *eth)
 	return take_down(net, plx_virtio_quiesce(net->virtio));
 }
 
+static int suspend(struct plx_eth *eth)
+{
+	struct net *net = to_net(eth);
+	bool able = plx_virtio_has(net->virtio, VIRTIO_F_SUSPEND);
+
+	/* Nothing is made available and nothing notified from here on. */
+	for (unsigned i = 0; able && i < eth->queue_pairs; i++) {
+		net->rx[i].suspended = net->rx[i].base.burst;
+		net->tx[i].suspended = net->tx[i].base.burst;
+		net->rx[i].base.burst = plx_eth_rx_stopped;
+		net->tx[i].base.burst = plx_eth_tx_stopped;
+	}
+	return plx_handshake_suspend(net->virtio);
+}
+
+static int resume(struct plx_eth *eth)
+{
+	struct net *net = to_net(eth);
+	int err = plx_handshake_resume(net->virtio);
+
+	for (unsigned i = 0; !err && i < eth->queue_pairs; i++) {
+		net->rx[i].base.burst = net->rx[i].suspended;
+		net->tx[i].base.burst = net->tx[i].suspended;
+	}
+	return err;
+}
+
 static void close_device(struct plx_eth *eth)
 {
 	struct net *net = to_net(eth);
@@ -425,6 +452,8 @@ static const struct plx_eth_ops eth_ops = {
 	.configure = configure,
 	.start = start,
 	.stop = stop,
+	.suspend = suspend,
+	.resume = resume,
 	.close = close_device,
 	.stats = stats,
 	.counters = counters,

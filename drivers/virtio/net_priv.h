@@ -50,6 +50,8 @@ struct net_rxq {
 	bool header_apart; /* it wants a descriptor of its own for the header */
 	struct net_rx_counters counters;
 	const char *path;
+	/* The burst call to go on with when the device is resumed. */
+	int (*suspended)(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count);
 } __cache_aligned;
 
 struct net_txq {
@@ -63,6 +65,7 @@ struct net_txq {
 	uint64_t empty_header;  /* IOVA of a header of zeros, for frames without headroom */
 	struct net_tx_counters counters;
 	const char *path;
+	int (*suspended)(struct plx_eth_txq *base, struct plx_packet **packets, unsigned count);
 } __cache_aligned;
 
 /* What device configuration said when the device was opened. */

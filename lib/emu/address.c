@@ -26,9 +26,11 @@
  *     dev.queues=PAIRS       how many it has (1)
  *     dev.queue_size=ENTRIES of each queue, a power of two (256)
  *     dev.FEATURE=on|off     what it offers: mrg_rxbuf, packed, in_order, event_idx, indirect,
- * ring_reset, ctrl_vq, mq, status, access_platform (on); notification_data, notif_config_data
- * (off); through the legacy interface any_layout (on), feature30 (off) dev.legacy=off|on|only
- * whether it has the legacy interface, or nothing else (off, or on with the driver's legacy=on)
+ *                            ring_reset, ctrl_vq, mq, status, access_platform (on);
+ *                            notification_data, notif_config_data, suspend (off);
+ *                            through the legacy interface any_layout (on), feature30 (off)
+ *     dev.legacy=off|on|only whether it has the legacy interface, or nothing else
+ *                            (off, or on with the driver's legacy=on)
  *     dev.handshake=modern|device-ok
  *                            what it speaks (modern, or device-ok with the driver's
  *                            handshake=device-ok)
@@ -54,6 +56,7 @@ static const struct {
 	{"dev.access_platform", VIRTIO_F_ACCESS_PLATFORM},
 	{"dev.notification_data", VIRTIO_F_NOTIFICATION_DATA},
 	{"dev.notif_config_data", VIRTIO_F_NOTIF_CONFIG_DATA},
+	{"dev.suspend", VIRTIO_F_SUSPEND},
 	{"dev.any_layout", VIRTIO_F_ANY_LAYOUT},
 	{"dev.feature30", VIRTIO_F_BAD_FEATURE},
 };

@@ -29,11 +29,9 @@
  */
 struct plx_emu;
 
-#define PLX_EMU_PAIRS 64 /* most pairs of queues */
-#define PLX_EMU_FRAME                                                                              \
-	65553 /* longest frame: 64 KiB less one, an Ethernet header and a VLAN tag                 \
-	       */
-#define PLX_EMU_QUEUE_SIZE 256 /* entries of a queue, if not said otherwise */
+#define PLX_EMU_PAIRS      64    /* most pairs of queues */
+#define PLX_EMU_FRAME      65553 /* longest: 64 KiB less one, an Ethernet header and a VLAN tag */
+#define PLX_EMU_QUEUE_SIZE 256   /* entries of a queue, if not said otherwise */
 
 /* One rule that the driver broke, and how often in the same words. */
 struct plx_emu_breach {

@@ -260,6 +260,11 @@ bool plx_emu_status_may_configure(struct plx_emu *emu);
 /* A notification of a device that is not live. Return: whether it is remembered. */
 bool plx_emu_status_early_kick(struct plx_emu *emu, unsigned queue);
 
+/* suspend.c: the queues of a device that stands still, and of one that goes on. */
+bool plx_emu_may_suspend(const struct plx_emu *emu, uint8_t status);
+void plx_emu_suspend(struct plx_emu *emu);
+void plx_emu_resume(struct plx_emu *emu);
+
 /* features.c */
 /* What is on offer through the interface in use: bits 0 to 63, or 64 to 127. */
 uint64_t plx_emu_offer(const struct plx_emu *emu, unsigned half);

@@ -216,6 +216,8 @@ void plx_emu_status_check(struct plx_emu *emu, bool write)
 			"a register was written before the status read 0 after the reset");
 		emu->reset_unread = false;
 	}
+	if (emu->status & VIRTIO_STATUS_SUSPEND)
+		plx_emu_report(emu, "SUSPEND-5", "a register was written while suspended");
 	if (emu->refused || (emu->status & VIRTIO_STATUS_FAILED))
 		plx_emu_report(
 			emu, "INIT-6", "a register was written after initialisation had failed");
@@ -237,9 +239,12 @@ static void check_steps(struct plx_emu *emu, uint8_t old, uint8_t added)
 			plx_emu_report(emu, "STATUS-1", "%s was set while the status was 0x%02x",
 				step->name, old);
 	}
-	if ((added & VIRTIO_STATUS_SUSPEND) && protocol == &standard)
-		plx_emu_report(emu, "SUSPEND-1", "SUSPEND was set, which was not negotiated");
-	else if (added & ~known)
+	if ((added & VIRTIO_STATUS_SUSPEND) && protocol == &standard) {
+		if (!plx_emu_may_suspend(emu, old))
+			plx_emu_report(emu, "SUSPEND-1",
+				"SUSPEND was set without its feature, or while the status was 0x%02x",
+				old);
+	} else if (added & ~known)
 		plx_emu_report(emu, protocol->foreign_rule,
 			"status bits were set that are not the driver's: 0x%02x", added);
 }
@@ -287,6 +292,24 @@ static void choose_interface(struct plx_emu *emu, uint8_t value, bool through_le
 	emu->protocol = choose_protocol(emu);
 }
 
+/* The driver looks whether either has come about. */
+static const struct plx_emu_status_step suspend_step = {
+	.bit = VIRTIO_STATUS_SUSPEND, .name = "SUSPEND", .reread = "SUSPEND-2"};
+static const struct plx_emu_status_step resume_step = {
+	.bit = VIRTIO_STATUS_DRIVER_OK, .name = "resuming", .reread = "SUSPEND-6"};
+
+static void go_live(struct plx_emu *emu)
+{
+	if (emu->config.veto == PLX_EMU_VETO_CONFIG && emu->protocol->needs_reset)
+		plx_emu_status_fatal(emu);
+	if (emu->status & VIRTIO_STATUS_SUSPEND) {
+		emu->unread = &resume_step;
+		plx_emu_resume(emu);
+		set_status(emu, emu->status & (uint8_t)~VIRTIO_STATUS_SUSPEND);
+	}
+	plx_emu_wake(emu); /* notifications may have come early */
+}
+
 void plx_emu_status_write(struct plx_emu *emu, uint8_t value, bool through_legacy)
 {
 	uint8_t added = value & (uint8_t)~emu->status;
@@ -303,11 +326,15 @@ void plx_emu_status_write(struct plx_emu *emu, uint8_t value, bool through_legac
 	for (unsigned i = 0; i < ARRAY_SIZE(emu->protocol->step); i++)
 		if (added & emu->protocol->step[i].bit)
 			take_step(emu, &emu->protocol->step[i]);
-	if (before || !emu->live)
-		return;
-	if (emu->config.veto == PLX_EMU_VETO_CONFIG && emu->protocol->needs_reset)
-		plx_emu_status_fatal(emu);
-	plx_emu_wake(emu); /* notifications may have come early */
+	if (!before && emu->live)
+		go_live(emu);
+	if ((added & VIRTIO_STATUS_SUSPEND) && emu->protocol == &standard &&
+		plx_emu_may_suspend(emu, emu->status)) {
+		emu->unread = &suspend_step;
+		plx_emu_suspend(emu);
+		set_status(emu,
+			(emu->status | VIRTIO_STATUS_SUSPEND) & (uint8_t)~VIRTIO_STATUS_DRIVER_OK);
+	}
 }
 
 bool plx_emu_status_may_set_up(struct plx_emu *emu, unsigned queue)
@@ -338,12 +365,13 @@ bool plx_emu_status_may_configure(struct plx_emu *emu)
 bool plx_emu_status_early_kick(struct plx_emu *emu, unsigned queue)
 {
 	const struct plx_emu_protocol *protocol = emu->protocol;
+	bool suspended = __atomic_load_n(&emu->status, __ATOMIC_RELAXED) & VIRTIO_STATUS_SUSPEND;
 	/* The proposal puts up with legacy drivers that notify before DRIVER_OK. */
 	bool allowed = (__atomic_load_n(&emu->status, __ATOMIC_RELAXED) & protocol->kick_after) ||
 		       (emu->legacy && emu->config.handshake == PLX_EMU_DEVICE_OK);
 
 	if (!allowed)
-		plx_emu_report(emu, protocol->kick_rule,
+		plx_emu_report(emu, suspended ? "SUSPEND-4" : protocol->kick_rule,
 			"queue %u was notified before the device was live", queue);
 	return protocol->remember_kicks;
 }

@@ -26,7 +26,7 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *from)
 			"PLX_ETH_CONFIG_INIT of this version of Pollux",
 			eth->device.name, from->struct_size);
 	memcpy(&config, from, from->struct_size);
-	if (eth->state == PLX_ETH_STARTED)
+	if (plx_eth_is_started(eth))
 		return plx_fail(EBUSY, "%s: the device is started: stop it before configuring it",
 			eth->device.name);
 	if (!config.pool)
@@ -55,7 +55,7 @@ static int start(struct plx_eth *eth)
 		return plx_fail(EINVAL,
 			"%s: the device is not configured: call plx_eth_configure() first",
 			eth->device.name);
-	if (eth->state == PLX_ETH_STARTED)
+	if (plx_eth_is_started(eth))
 		return plx_fail(EBUSY, "%s: the device is started already", eth->device.name);
 	err = eth->ops->start(eth);
 	if (!err)
@@ -75,7 +75,7 @@ int plx_eth_start(struct plx_eth *eth)
 
 static int stop(struct plx_eth *eth)
 {
-	if (eth->state != PLX_ETH_STARTED)
+	if (!plx_eth_is_started(eth))
 		return 0;
 	eth->state = PLX_ETH_CONFIGURED;
 	return eth->ops->stop(eth);
@@ -87,6 +87,56 @@ int plx_eth_stop(struct plx_eth *eth)
 
 	lock(eth);
 	err = stop(eth);
+	unlock(eth);
+	return err;
+}
+
+static int suspend(struct plx_eth *eth)
+{
+	int err;
+
+	if (eth->state != PLX_ETH_STARTED)
+		return plx_fail(EINVAL, "%s: the device is %s: only one that runs can be suspended",
+			eth->device.name,
+			eth->state == PLX_ETH_SUSPENDED ? "suspended already" : "stopped");
+	if (!eth->ops->suspend)
+		return plx_fail(ENOTSUP, "%s: its driver cannot suspend it: stop it instead",
+			eth->device.name);
+	err = eth->ops->suspend(eth);
+	if (err != -ENOTSUP)
+		eth->state = PLX_ETH_SUSPENDED;
+	return err;
+}
+
+int plx_eth_suspend(struct plx_eth *eth)
+{
+	int err;
+
+	lock(eth);
+	err = suspend(eth);
+	unlock(eth);
+	return err;
+}
+
+static int resume(struct plx_eth *eth)
+{
+	int err;
+
+	if (eth->state != PLX_ETH_SUSPENDED)
+		return plx_fail(EINVAL, "%s: the device is not suspended, so it cannot be resumed",
+			eth->device.name);
+	err = eth->ops->resume(eth);
+	if (!err)
+		eth->state = PLX_ETH_STARTED;
+	return err;
+}
+
+int plx_eth_resume(struct plx_eth *eth)
+{
+	int err;
+
+	lock(eth);
+	err = resume(eth);
 	unlock(eth);
 	return err;
 }
@@ -144,7 +194,8 @@ int plx_eth_rx_stopped(struct plx_eth_rxq *queue, struct plx_packet **packets, u
 	(void)queue;
 	(void)packets;
 	(void)count;
-	return plx_fail(ESHUTDOWN, "the device is stopped: start it before receiving");
+	return plx_fail(ESHUTDOWN,
+		"the device is stopped or suspended: start or resume it before receiving");
 }
 
 int plx_eth_tx_stopped(struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count)
@@ -152,5 +203,6 @@ int plx_eth_tx_stopped(struct plx_eth_txq *queue, struct plx_packet **packets, u
 	(void)queue;
 	(void)packets;
 	(void)count;
-	return plx_fail(ESHUTDOWN, "the device is stopped: start it before sending");
+	return plx_fail(
+		ESHUTDOWN, "the device is stopped or suspended: start or resume it before sending");
 }

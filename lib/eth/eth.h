@@ -18,6 +18,12 @@ struct plx_eth_ops {
 	int (*start)(struct plx_eth *eth);
 	/* Return: 0; -EIO when the device may still be touching its buffers. */
 	int (*stop)(struct plx_eth *eth);
+	/*
+	 * Let the device stand still with its buffers, and go on. After a failure but -ENOTSUP no
+	 * queue moves until the device was stopped and started.
+	 */
+	int (*suspend)(struct plx_eth *eth);
+	int (*resume)(struct plx_eth *eth);
 	/* Stopped, but maybe in vain. Frees everything, also @eth. */
 	void (*close)(struct plx_eth *eth);
 	/* Without the lock, from any thread. */
@@ -25,7 +31,7 @@ struct plx_eth_ops {
 	int (*counters)(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);
 };
 
-enum plx_eth_state { PLX_ETH_OPEN, PLX_ETH_CONFIGURED, PLX_ETH_STARTED };
+enum plx_eth_state { PLX_ETH_OPEN, PLX_ETH_CONFIGURED, PLX_ETH_STARTED, PLX_ETH_SUSPENDED };
 
 struct plx_eth {
 	struct plx_device device;
@@ -35,6 +41,11 @@ struct plx_eth {
 	struct plx_eth_rxq **rxq; /* queue_pairs of each, the driver's own memory */
 	struct plx_eth_txq **txq;
 };
+
+static inline bool plx_eth_is_started(const struct plx_eth *eth)
+{
+	return eth->state == PLX_ETH_STARTED || eth->state == PLX_ETH_SUSPENDED;
+}
 
 /* The burst calls of a queue that is not running. */
 int plx_eth_rx_stopped(struct plx_eth_rxq *queue, struct plx_packet **packets, unsigned count);

@@ -33,7 +33,7 @@ static const struct plx_feature_entry common[] = {
 		NULL},
 	{VIRTIO_F_RING_RESET, "F_RING_RESET", "ring_reset", NOT_USED, NULL, NULL},
 	{VIRTIO_F_ADMIN_VQ, "F_ADMIN_VQ", "admin_vq", NOT_USED, NULL, NULL},
-	{VIRTIO_F_SUSPEND, "F_SUSPEND", "suspend", NOT_USED, NULL, NULL},
+	{VIRTIO_F_SUSPEND, "F_SUSPEND", "suspend", NULL, NULL, NULL},
 };
 
 const struct plx_feature_table plx_common_features = {common, ARRAY_SIZE(common)};

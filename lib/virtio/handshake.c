@@ -213,6 +213,63 @@ void plx_handshake_give_up(struct plx_virtio *virtio)
 	virtio->step = 0;
 }
 
+/* Wait until the status has all of @set and none of @clear. Only the last reading is traced. */
+static int await_status(struct plx_virtio *virtio, uint8_t set, uint8_t clear)
+{
+	struct plx_wait wait = plx_wait_for(virtio->limits.suspend);
+	uint8_t status;
+
+	do
+		status = virtio->transport->read_status(virtio);
+	while (((status & set) != set || (status & clear)) &&
+		!(status & VIRTIO_STATUS_NEEDS_RESET) && plx_wait_again(&wait));
+	plx_trace_add(&virtio->trace, PLX_TRACE_STATUS_READ, status, 0);
+	if (status == PLX_VIRTIO_STATUS_GONE)
+		return plx_virtio_gone(virtio);
+	if (status & VIRTIO_STATUS_NEEDS_RESET)
+		return plx_fail(EPROTO,
+			"%s: the device asks for a reset at the step '%s' (status 0x%02x): stop it "
+			"and start it again",
+			virtio->name, virtio->trace.step, status);
+	if ((status & set) == set && !(status & clear))
+		return 0;
+	return plx_fail(EIO,
+		"%s: the device does not %s: its status still reads 0x%02x after %llu ms: stop it",
+		virtio->name, virtio->trace.step, status,
+		(unsigned long long)(virtio->limits.suspend / PLX_MILLISECONDS(1)));
+}
+
+int plx_handshake_suspend(struct plx_virtio *virtio)
+{
+	int err;
+
+	if (!plx_virtio_has(virtio, VIRTIO_F_SUSPEND))
+		return plx_fail(ENOTSUP,
+			"%s: the device cannot be suspended: F_SUSPEND is %s: stop it instead",
+			virtio->name,
+			plx_virtio_offers(virtio, VIRTIO_F_SUSPEND) ? "declined" : "not offered");
+	plx_trace_step(&virtio->trace, "suspend");
+	err = add_status(virtio, VIRTIO_STATUS_SUSPEND);
+	return err ? err : await_status(virtio, VIRTIO_STATUS_SUSPEND, VIRTIO_STATUS_DRIVER_OK);
+}
+
+int plx_handshake_resume(struct plx_virtio *virtio)
+{
+	uint8_t status;
+	int err;
+
+	plx_trace_step(&virtio->trace, "resume");
+	status = plx_virtio_read_status(virtio);
+	if (!(status & VIRTIO_STATUS_SUSPEND))
+		return plx_fail(EIO,
+			"%s: the device is not suspended (status 0x%02x), so it cannot be resumed: "
+			"stop it",
+			virtio->name, status);
+	/* The device alone clears SUSPEND, so it is written once more (virtio 1.4, 2.1.1). */
+	err = add_status(virtio, VIRTIO_STATUS_DRIVER_OK);
+	return err ? err : await_status(virtio, VIRTIO_STATUS_DRIVER_OK, VIRTIO_STATUS_SUSPEND);
+}
+
 static int walk(struct plx_virtio *virtio, unsigned end, const struct plx_handshake_driver *driver,
 	void *arg)
 {

@@ -79,4 +79,23 @@ int plx_handshake_start(
  */
 void plx_handshake_give_up(struct plx_virtio *virtio);
 
+/*
+ * plx_handshake_suspend() - Let a live device stand still (virtio 1.4, 3.4).
+ *
+ * The caller has seen to it that nothing is made available and nothing notified from now on, until
+ * plx_handshake_resume(). Buffers in flight stay the device's. Only after a success does it touch
+ * no memory.
+ *
+ * Return: 0; -ENOTSUP when F_SUSPEND was not negotiated; -EPROTO when the device asks for a reset;
+ * -ENODEV; -EIO when the limit has passed. After a failure only a reset helps.
+ */
+int plx_handshake_suspend(struct plx_virtio *virtio);
+
+/*
+ * plx_handshake_resume() - Let a suspended device go on where it stood.
+ *
+ * Return: As plx_handshake_suspend(); -EIO also when the device is not suspended.
+ */
+int plx_handshake_resume(struct plx_virtio *virtio);
+
 #endif

@@ -79,7 +79,8 @@ struct plx_handshake_driver {
 
 /* Upper bounds of the waits for a device, in nanoseconds. */
 struct plx_virtio_limits {
-	uint64_t reset;            /* until status reads 0 */
+	uint64_t reset;   /* until status reads 0 */
+	uint64_t suspend; /* until a live device stands still, and until it is live again */
 	unsigned generation_tries; /* reads of a configuration that keeps changing */
 };
 
@@ -101,7 +102,12 @@ struct plx_virtio {
 	struct plx_trace trace;
 };
 
-#define PLX_VIRTIO_LIMITS_DEFAULT ((struct plx_virtio_limits){PLX_MILLISECONDS(2000), 100})
+#define PLX_VIRTIO_LIMITS_DEFAULT                                                                  \
+	((struct plx_virtio_limits){                                                               \
+		.reset = PLX_MILLISECONDS(2000),                                                   \
+		.suspend = PLX_MILLISECONDS(2000),                                                 \
+		.generation_tries = 100,                                                           \
+	})
 
 static inline bool plx_virtio_has(const struct plx_virtio *virtio, unsigned feature)
 {

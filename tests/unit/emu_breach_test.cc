@@ -109,6 +109,45 @@ const Breach breach_table[] = {
 	{"STATUS-2", "ClearsABit", kNoNet, with_status({1, 3, 1})},
 	{"STATUS-3", "GoesOnAfterFailed", kNoNet, with_status({1, 0x81, 0x83})},
 	{"SUSPEND-1", "SuspendsWithoutTheFeature", kNoNet, with_status({1, 3, 0x13})},
+	{"SUSPEND-1", "SuspendsBeforeItIsLive", bit(VIRTIO_F_SUSPEND),
+		[](Scene &s) {
+			s.driver.reset();
+			ASSERT_TRUE(s.driver.negotiate(kBase | bit(VIRTIO_F_SUSPEND)));
+			s.driver.set_status(0x1b);
+		}},
+	{"SUSPEND-2", "DoesNotWaitUntilItIsSuspended", bit(VIRTIO_F_SUSPEND),
+		[](Scene &s) {
+			s.driver.set_status(0x1f);
+			s.driver.get<uint16_t>(s.driver.device, VIRTIO_NET_CFG_STATUS);
+		}},
+	{"SUSPEND-3", "MakesBuffersAvailable", bit(VIRTIO_F_SUSPEND),
+		[](Scene &s) {
+			s.driver.set_status(0x1f);
+			(void)s.driver.status();
+			s.net->tx[0]->add({{s.net->tx_memory[0]->iova(), 72, false}});
+			s.net->tx[0]->publish();
+			s.driver.set_status(0x1f);
+			(void)s.driver.status();
+		}},
+	{"SUSPEND-4", "NotifiesWhileSuspended", bit(VIRTIO_F_SUSPEND),
+		[](Scene &s) {
+			s.driver.set_status(0x1f);
+			(void)s.driver.status();
+			s.driver.kick(1);
+		}},
+	{"SUSPEND-5", "WritesARegisterWhileSuspended", bit(VIRTIO_F_SUSPEND),
+		[](Scene &s) {
+			s.driver.set_status(0x1f);
+			(void)s.driver.status();
+			s.driver.select(1);
+		}},
+	{"SUSPEND-6", "DoesNotWaitUntilItIsResumed", bit(VIRTIO_F_SUSPEND),
+		[](Scene &s) {
+			s.driver.set_status(0x1f);
+			(void)s.driver.status();
+			s.driver.set_status(0x1f);
+			s.driver.get<uint16_t>(s.driver.device, VIRTIO_NET_CFG_STATUS);
+		}},
 	{"FEAT-1", "TakesWhatIsNotOffered", kNoNet,
 		with_features(kBase | bit(VIRTIO_NET_F_HOST_TSO4))},
 	{"FEAT-2", "TakesMqWithoutControlQueue", kNoNet,

@@ -51,7 +51,8 @@ class FakeVirtio
 		std::strcpy(virtio.name, "fake");
 		virtio.device_id = VIRTIO_ID_NET;
 		virtio.numa_node = -1;
-		virtio.limits = {PLX_MILLISECONDS(20), 100};
+		virtio.limits = PLX_VIRTIO_LIMITS_DEFAULT;
+		virtio.limits.reset = PLX_MILLISECONDS(20);
 		plx_negotiation_init(&virtio.negotiation, table ? table : &none);
 		plx_features_add(&offered, VIRTIO_F_VERSION_1);
 	}

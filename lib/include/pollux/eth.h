@@ -144,6 +144,29 @@ PLX_API int plx_eth_start(struct plx_eth *eth);
 PLX_API int plx_eth_stop(struct plx_eth *eth);
 
 /**
+ * plx_eth_suspend() - Let a device stand still without giving anything back (virtio 1.4, 3.4).
+ * @eth: a started device; no thread is in a burst of it
+ *
+ * Until plx_eth_resume() the device touches no memory and the bursts answer -ESHUTDOWN. Buffers
+ * stay where they are, and what had been negotiated stays in force, so that going on costs nothing:
+ * made for moving a guest, or for the sleep of a host. A suspended device can be stopped and
+ * closed.
+ *
+ * Return: 0; -EINVAL when it is not running; -ENOTSUP when F_SUSPEND was not negotiated, and then
+ * it runs on; -EPROTO when the device asks for a reset; -ENODEV when it is gone; -EIO when it does
+ * not answer in time. After the last three only plx_eth_stop() and plx_eth_start() help.
+ */
+PLX_API int plx_eth_suspend(struct plx_eth *eth);
+
+/**
+ * plx_eth_resume() - Let a suspended device go on where it stood.
+ * @eth: a device that plx_eth_suspend() suspended
+ *
+ * Return: 0; -EINVAL when it is not suspended; -EPROTO, -ENODEV and -EIO as plx_eth_suspend().
+ */
+PLX_API int plx_eth_resume(struct plx_eth *eth);
+
+/**
  * plx_eth_close() - Stop a device if need be, and give it back.
  * @eth: the device, or NULL
  *
@@ -223,7 +246,8 @@ PLX_API struct plx_eth_txq *plx_eth_txq(struct plx_eth *eth, unsigned index);
  * Refills the queue as it goes. Never blocks.
  *
  * Return: Frames received, 0 to @count; -ENODEV when the device is gone; -EIO when the queue broke
- * because the device violated its rules; -ESHUTDOWN when the device is stopped.
+ * because the device violated its rules; -ESHUTDOWN when the device is stopped or
+ * suspended.
  */
 static inline int plx_eth_rx_burst(
 	struct plx_eth_rxq *queue, struct plx_packet **packets, unsigned count)
