@@ -56,7 +56,7 @@ int plx_address_parse(struct plx_address *address, const char *text)
 	*address = (struct plx_address){.scheme = "pci"};
 	address->text = strdup(text);
 	if (!address->text)
-		return plx_fail(ENOMEM, "out of memory");
+		return plx_fail(ENOMEM, "out of memory for the parts of a device's address");
 	comma = strchr(address->text, ',');
 	if (comma)
 		*comma++ = '\0';

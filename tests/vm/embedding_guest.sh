@@ -15,6 +15,8 @@ check "bind takes the NICs" pollux bind $a $b
 for options in packed=off packed=on; do
 	run_gtest $options embedding_test $a,$options $b,$options
 done
+export POLLUX_FAULTS_DEVICE=$a
+run_gtest faults unit_faults --gtest_filter='*0000*'
 run_gtest unloading unload_test /tmp/library/libpollux.so.0 $a
 check "unbind gives them back" pollux unbind $a $b
 tap_end

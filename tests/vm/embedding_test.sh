@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Pollux as a guest in other programs: embedding_test.cc, embedding_manners.cc and unload_test.cc, run
-# in a machine on two NICs that a hub joins.
+# Pollux as a guest in other programs: embedding_test.cc, embedding_manners.cc, unload_test.cc and the
+# unit test of faults, run in a machine on two NICs that a hub joins.
 #
-#     embedding_test.sh POLLUX EMBEDDING-TEST UNLOAD-TEST
+#     embedding_test.sh POLLUX EMBEDDING-TEST UNLOAD-TEST UNIT-FAULTS
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/lib.sh"
 
