@@ -169,9 +169,9 @@ static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packe
 		uint32_t len;
 
 		packet = plx_virtq_pop(vq, &len, true, packed);
-		if (unlikely(!packet))
+		if (device_lies(!packet))
 			break;
-		if (unlikely(len <= queue->header_len)) {
+		if (device_lies(len <= queue->header_len)) {
 			packet->next = NULL;
 			drop(queue, packet, &queue->counters.short_header);
 			continue;
@@ -185,7 +185,7 @@ static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packe
 	}
 	net_counter_add(&queue->counters.packets, received);
 	net_counter_add(&queue->counters.bytes, bytes);
-	if (unlikely(vq->fault))
+	if (device_lies(vq->fault))
 		return give_up(queue, received);
 	if (vq->free_count >= MIN(vq->size / 4, NET_BATCH)) {
 		refill(queue, packed);

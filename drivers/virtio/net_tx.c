@@ -80,7 +80,7 @@ static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 		uint32_t len;
 		struct plx_packet *packet = plx_virtq_pop(queue->vq, &len, false, packed);
 
-		if (unlikely(!packet))
+		if (device_lies(!packet))
 			break;
 		give_back_frame(queue, &returning, packet);
 	}
@@ -209,7 +209,7 @@ static __always_inline_fn int transmit(
 
 	if (vq->free_count < MAX(count, queue->reclaim_below))
 		reclaim(queue, packed);
-	if (unlikely(vq->fault)) {
+	if (device_lies(vq->fault)) {
 		queue->base.burst = transmit_broken;
 		return -EIO;
 	}

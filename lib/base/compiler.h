@@ -10,6 +10,16 @@
 #define __always_inline_fn inline __attribute__((always_inline))
 #define __cache_aligned    __attribute__((aligned(PLX_CACHE_LINE)))
 
+/*
+ * What is true only of a device that breaks its rules. A benchmark measures what it costs to ask, by
+ * a build that does not (PLX_UNCHECKED); nothing else may be built so.
+ */
+#ifdef PLX_UNCHECKED
+#define device_lies(x) ((void)sizeof(x), 0)
+#else
+#define device_lies(x) unlikely(x)
+#endif
+
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 #define MIN(a, b)         ((a) < (b) ? (a) : (b))
 #define MAX(a, b)         ((a) > (b) ? (a) : (b))

@@ -206,16 +206,16 @@ static __always_inline_fn struct plx_virtq_slot *plx_virtq_claim(
 {
 	struct plx_virtq_slot *slot;
 
-	if (unlikely(id >= queue->size)) {
+	if (device_lies(id >= queue->size)) {
 		plx_virtq_break(queue, PLX_VIRTQ_ID_RANGE, id);
 		return NULL;
 	}
 	slot = &queue->slot[id];
-	if (unlikely(!slot->count)) {
+	if (device_lies(!slot->count)) {
 		plx_virtq_break(queue, PLX_VIRTQ_ID_UNKNOWN, id);
 		return NULL;
 	}
-	if (check_len && unlikely(len > slot->writable)) {
+	if (check_len && device_lies(len > slot->writable)) {
 		plx_virtq_break(queue, PLX_VIRTQ_LEN, len);
 		return NULL;
 	}

@@ -113,7 +113,7 @@ static __always_inline_fn bool plx_virtq_packed_ready(struct plx_virtq *queue)
 
 	if ((flags & PLX_VIRTQ_PACKED_BOTH) != ring->used_flags)
 		return false;
-	if (unlikely(!queue->in_flight)) {
+	if (device_lies(!queue->in_flight)) {
 		plx_virtq_break(queue, PLX_VIRTQ_USED_IDX, ring->used_at);
 		return false;
 	}
@@ -131,7 +131,7 @@ static __always_inline_fn void *plx_virtq_packed_pop(
 
 	*len = plx_shared32_read(&desc->len);
 	slot = plx_virtq_claim(queue, id, *len, check_len);
-	if (unlikely(!slot))
+	if (device_lies(!slot))
 		return NULL;
 	queue->free_count = (uint16_t)(queue->free_count + slot->count);
 	ring->used_at = (uint16_t)(ring->used_at + slot->count);

@@ -108,7 +108,7 @@ static __always_inline_fn bool plx_virtq_split_ready(struct plx_virtq *queue)
 		return true;
 	/* Acquire: the elements are read after the index that announces them (2.7.14). */
 	ready = (uint16_t)(plx_shared16_read_acquire(&ring->used->idx) - ring->used_idx);
-	if (unlikely(ready > queue->in_flight)) {
+	if (device_lies(ready > queue->in_flight)) {
 		plx_virtq_break(queue, PLX_VIRTQ_USED_IDX, ready);
 		return false;
 	}
@@ -134,7 +134,7 @@ static __always_inline_fn void *plx_virtq_split_pop(
 
 	*len = plx_shared32_read(&elem->len);
 	slot = plx_virtq_claim(queue, id, *len, check_len);
-	if (unlikely(!slot))
+	if (device_lies(!slot))
 		return NULL;
 	queue->free_count = (uint16_t)(queue->free_count + slot->count);
 	for (;; at = ring->next[at]) {
