@@ -15,15 +15,14 @@ static int receive_broken(struct plx_eth_rxq *base, struct plx_packet **packets,
 
 	(void)packets;
 	(void)count;
-	plx_virtq_break(queue->vq, (enum plx_virtq_fault)queue->vq->fault, 0);
-	return -EIO;
+	return plx_virtq_fail(queue->vq);
 }
 
-/* From the next burst on the queue answers -EIO; what this one received before is good. */
+/* From the next burst on the queue answers with its error; what this one received is good. */
 static int give_up(struct net_rxq *queue, unsigned received)
 {
 	queue->base.burst = receive_broken;
-	return received ? (int)received : -EIO;
+	return received ? (int)received : plx_virtq_fail(queue->vq);
 }
 
 /* A buffer is one piece of memory, whether it takes one descriptor or two. */

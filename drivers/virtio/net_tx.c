@@ -18,8 +18,7 @@ static int transmit_broken(struct plx_eth_txq *base, struct plx_packet **packets
 
 	(void)packets;
 	(void)count;
-	plx_virtq_break(queue->vq, (enum plx_virtq_fault)queue->vq->fault, 0);
-	return -EIO;
+	return plx_virtq_fail(queue->vq);
 }
 
 /* Give a run of packets back, through the cache where they are of its pool. */
@@ -211,7 +210,7 @@ static __always_inline_fn int transmit(
 		reclaim(queue, packed);
 	if (device_lies(vq->fault)) {
 		queue->base.burst = transmit_broken;
-		return -EIO;
+		return plx_virtq_fail(vq);
 	}
 	for (; taken < count; taken++) {
 		struct plx_packet *packet = packets[taken];

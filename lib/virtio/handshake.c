@@ -276,6 +276,8 @@ static int walk(struct plx_virtio *virtio, unsigned end, const struct plx_handsh
 	while (virtio->step < end) {
 		int err = take_step(virtio, &virtio->handshake->step[virtio->step], driver, arg);
 
+		if (!err)
+			err = plx_virtio_fault(virtio);
 		if (err) {
 			char reason[PLX_ERROR_LEN];
 

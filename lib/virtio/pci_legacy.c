@@ -138,6 +138,7 @@ static const struct plx_virtio_transport transport = {
 	.queue_max = queue_max,
 	.queue_setup = queue_setup,
 	.reset_function = reset_function,
+	.last_resort = "resetting the PCI function",
 	.close = close_device,
 };
 
@@ -176,7 +177,8 @@ int plx_virtio_pci_legacy_open(struct plx_vfio_device *vfio, unsigned device_id,
 		free(pci);
 		return err;
 	}
-	plx_virtio_init(&pci->virtio, &transport, &plx_handshake_legacy, vfio, device_id, mem);
+	plx_virtio_init(&pci->virtio, &transport, &plx_handshake_legacy, device_id, mem);
+	plx_virtio_init_pci(&pci->virtio, vfio);
 	*virtio = &pci->virtio;
 	return 0;
 }

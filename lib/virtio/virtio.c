@@ -4,18 +4,27 @@
 #include <string.h>
 
 void plx_virtio_init(struct plx_virtio *virtio, const struct plx_virtio_transport *transport,
-	const struct plx_handshake *handshake, const struct plx_vfio_device *vfio,
-	unsigned device_id, struct plx_mem *mem)
+	const struct plx_handshake *handshake, unsigned device_id, struct plx_mem *mem)
 {
 	virtio->transport = transport;
 	virtio->handshake = handshake;
-	virtio->log = vfio->log;
 	virtio->mem = mem;
-	memcpy(virtio->name, vfio->name, sizeof(virtio->name));
 	virtio->device_id = device_id;
+	virtio->numa_node = -1;
+	virtio->limits = PLX_VIRTIO_LIMITS_DEFAULT;
+}
+
+void plx_virtio_init_pci(struct plx_virtio *virtio, const struct plx_vfio_device *vfio)
+{
+	virtio->log = vfio->log;
+	memcpy(virtio->name, vfio->name, sizeof(virtio->name));
 	virtio->numa_node = vfio->numa_node;
 	virtio->dma_translated = vfio->dma_translated;
-	virtio->limits = PLX_VIRTIO_LIMITS_DEFAULT;
+}
+
+int plx_virtio_fault(struct plx_virtio *virtio)
+{
+	return virtio->transport->fault ? virtio->transport->fault(virtio) : 0;
 }
 
 static bool read_in_one_generation(
@@ -109,8 +118,8 @@ int plx_virtio_quiesce(struct plx_virtio *virtio)
 	plx_trace_step(&virtio->trace, "stop");
 	if (!plx_virtio_reset(virtio))
 		return 0;
-	plx_log(virtio->log, PLX_LOG_WARNING, "%s: resetting the PCI function instead",
-		plx_error());
+	plx_log(virtio->log, PLX_LOG_WARNING, "%s: %s instead", plx_error(),
+		virtio->transport->last_resort);
 	if (virtio->transport->reset_function(virtio))
 		return plx_fail(EIO,
 			"%s: no reset is confirmed (%s): its buffers are kept until it is closed",

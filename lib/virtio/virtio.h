@@ -60,9 +60,26 @@ struct plx_virtio_transport {
 	/* Program and enable a queue, and open its doorbell. Return: 0 or -errno. */
 	int (*queue_setup)(struct plx_virtio *virtio, const struct plx_virtio_queue *queue,
 		struct plx_virtio_doorbell *doorbell);
+	/*
+	 * Notify a queue; NULL where its doorbell does that. Called by the thread that uses the
+	 * queue.
+	 */
+	void (*notify)(struct plx_virtio *virtio, uint16_t queue);
+	/*
+	 * Whether a running device is still there, asked now and then by a queue on which nothing
+	 * moves. From any thread, never blocks; NULL where nobody can tell. Return: 0; -ENODEV when
+	 * it is gone; -EIO when it reports a fault of its own.
+	 */
+	int (*check)(struct plx_virtio *virtio);
+	/*
+	 * What went wrong since the last reset, where an access can fail; NULL where it reads all
+	 * ones instead. Return: 0; -errno with plx_fail().
+	 */
+	int (*fault)(struct plx_virtio *virtio);
 	/* Make sure by other means that the device is quiet. Return: 0; -errno when it may not be.
 	 */
 	int (*reset_function)(struct plx_virtio *virtio);
+	const char *last_resort; /* what reset_function does, in words */
 	/* Take the device from the bus and free the transport. */
 	void (*close)(struct plx_virtio *virtio);
 };
@@ -128,8 +145,10 @@ static inline bool plx_virtio_offers(const struct plx_virtio *virtio, unsigned f
 
 /* What every transport begins with; the rest of @virtio is zeros. */
 void plx_virtio_init(struct plx_virtio *virtio, const struct plx_virtio_transport *transport,
-	const struct plx_handshake *handshake, const struct plx_vfio_device *vfio,
-	unsigned device_id, struct plx_mem *mem);
+	const struct plx_handshake *handshake, unsigned device_id, struct plx_mem *mem);
+
+/* And what it takes over from a PCI function. */
+void plx_virtio_init_pci(struct plx_virtio *virtio, const struct plx_vfio_device *vfio);
 
 /*
  * plx_virtio_read_config() - Read fields of the device configuration as one consistent whole.
@@ -155,12 +174,22 @@ void plx_virtio_write_status(struct plx_virtio *virtio, uint8_t status);
 /* What the status of a device that left the bus reads as: every bit. */
 #define PLX_VIRTIO_STATUS_GONE 0xff
 
-/* Say that the device is gone, at the present step. Return: -ENODEV. */
-static inline int plx_virtio_gone(const struct plx_virtio *virtio)
+/* As the transport's fault(). */
+int plx_virtio_fault(struct plx_virtio *virtio);
+
+/*
+ * Say that the device is gone, at the present step, or what the transport knows of it.
+ *
+ * Return: -ENODEV; -errno of the transport.
+ */
+static inline int plx_virtio_gone(struct plx_virtio *virtio)
 {
-	return plx_fail(ENODEV,
-		"%s: the device is gone: its registers read all ones at the step '%s'",
-		virtio->name, virtio->trace.step);
+	int err = plx_virtio_fault(virtio);
+
+	return err < 0 ? err
+		       : plx_fail(ENODEV,
+				 "%s: the device is gone: its registers read all ones at the step '%s'",
+				 virtio->name, virtio->trace.step);
 }
 
 /*
@@ -173,7 +202,7 @@ int plx_virtio_reset(struct plx_virtio *virtio);
 /*
  * plx_virtio_quiesce() - Make the device forget its queues: status 0, confirmed.
  *
- * When the device does not confirm within its limit the function is reset through VFIO.
+ * When the device does not confirm within its limit its transport's last resort is taken.
  *
  * Return: 0; -EIO when even that failed, and then its memory must be kept.
  */

@@ -16,6 +16,8 @@ const char *plx_virtq_fault_name(enum plx_virtq_fault fault)
 		[PLX_VIRTQ_ID_RANGE] = "a used id is outside the ring",
 		[PLX_VIRTQ_ID_UNKNOWN] = "a used id is not in flight",
 		[PLX_VIRTQ_LEN] = "more bytes were written than had been posted",
+		[PLX_VIRTQ_FAULT] = "the device reports a fault of its own",
+		[PLX_VIRTQ_GONE] = "the device is gone",
 	};
 
 	return names[fault];
@@ -30,12 +32,41 @@ void plx_virtq_break(struct plx_virtq *queue, enum plx_virtq_fault fault, uint64
 			"stopped and started",
 			queue->name, plx_virtq_fault_name(fault), (unsigned long long)value);
 	}
-	plx_note_failure("%s: the device broke the queue: %s: stop and start the device",
+	(void)plx_virtq_fail(queue);
+}
+
+int plx_virtq_fail(const struct plx_virtq *queue)
+{
+	const char *name = plx_virtq_fault_name((enum plx_virtq_fault)queue->fault);
+
+	if (queue->fault == PLX_VIRTQ_GONE)
+		return plx_fail(ENODEV, "%s: %s: stop and start the device", queue->name, name);
+	if (queue->fault == PLX_VIRTQ_FAULT)
+		return plx_fail(EIO, "%s: %s: stop and start the device", queue->name, name);
+	return plx_fail(EIO, "%s: the device broke the queue: %s: stop and start the device",
+		queue->name, name);
+}
+
+void plx_virtq_look(struct plx_virtq *queue)
+{
+	const struct plx_virtio_transport *transport = queue->virtio->transport;
+	int err = transport->check ? transport->check(queue->virtio) : 0;
+
+	if (!err || queue->fault)
+		return;
+	queue->fault = err == -ENODEV ? PLX_VIRTQ_GONE : PLX_VIRTQ_FAULT;
+	plx_log(queue->log, PLX_LOG_ERROR, "%s: %s; nothing moves until it is stopped and started",
 		queue->name, plx_virtq_fault_name((enum plx_virtq_fault)queue->fault));
 }
 
 void plx_virtq_ring_doorbell(struct plx_virtq *queue)
 {
+	const struct plx_virtio_transport *transport = queue->virtio->transport;
+
+	if (transport->notify) {
+		transport->notify(queue->virtio, queue->index);
+		return;
+	}
 	/* A register write comes after all earlier writes to memory: the device finds what it is
 	 * told of. */
 	plx_mmio_write16(&queue->doorbell.window, 0, queue->doorbell.value);
@@ -203,6 +234,7 @@ int plx_virtq_create(struct plx_virtio *virtio, uint16_t index, uint16_t wanted,
 	queue = allocate(size, packed);
 	if (!queue)
 		return plx_fail(ENOMEM, "%s: out of memory for queue %u", virtio->name, index);
+	queue->virtio = virtio;
 	queue->mem = virtio->mem;
 	queue->log = virtio->log;
 	queue->index = index;

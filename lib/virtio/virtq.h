@@ -28,6 +28,8 @@ enum plx_virtq_fault {
 	PLX_VIRTQ_ID_RANGE,   /* a used id is not an index of the ring */
 	PLX_VIRTQ_ID_UNKNOWN, /* a used id is no head in flight, or came twice */
 	PLX_VIRTQ_LEN,        /* more bytes were written than had been posted */
+	PLX_VIRTQ_FAULT,      /* the device reports a fault of its own */
+	PLX_VIRTQ_GONE,       /* there is no device any more */
 };
 
 const char *plx_virtq_fault_name(enum plx_virtq_fault fault);
@@ -89,10 +91,12 @@ struct plx_virtq {
 	uint16_t in_flight; /* chains */
 	bool event_idx;
 	uint8_t fault;     /* enum plx_virtq_fault */
+	uint16_t looks;    /* polls that found nothing, running free */
 	uint64_t withheld; /* plx_cycles() when a notification was first suppressed; 0: none is */
 	struct plx_virtq_counters counters;
 
 	/* What only control calls touch. */
+	struct plx_virtio *virtio;
 	struct plx_mem *mem;
 	const struct plx_log *log;
 	void *memory;
@@ -134,11 +138,17 @@ void *plx_virtq_reclaim(struct plx_virtq *queue, unsigned *cursor);
 /* Mark a queue broken, say so once, and note the reason for plx_error(). */
 void plx_virtq_break(struct plx_virtq *queue, enum plx_virtq_fault fault, uint64_t value);
 
+/* What a burst on a queue with a fault ends with. Return: -ENODEV when its device is gone; -EIO. */
+int plx_virtq_fail(const struct plx_virtq *queue);
+
 /* Notify the device, whatever it wishes. */
 void plx_virtq_ring_doorbell(struct plx_virtq *queue);
 
 /* Notify it because nothing has moved for too long. */
 void plx_virtq_nudge(struct plx_virtq *queue);
+
+/* See whether the device is still there, and mark the queue if it is not. */
+void plx_virtq_look(struct plx_virtq *queue);
 
 /* A piece of memory as a device addresses it. */
 struct plx_virtq_buffer {
@@ -164,10 +174,14 @@ static __always_inline_fn void plx_virtq_return_id(struct plx_virtq *queue, uint
  */
 #define PLX_VIRTQ_PATIENCE_CYCLES UINT64_C(100000000)
 
-/* Called when a poll found nothing: see that a suppressed notification is not waited on for ever.
+/*
+ * Called when a poll found nothing: see that a suppressed notification is not waited on for ever,
+ * and once in 65536 times that there is a device.
  */
 static __always_inline_fn void plx_virtq_idle(struct plx_virtq *queue)
 {
+	if (unlikely(!++queue->looks))
+		plx_virtq_look(queue);
 	if (unlikely(queue->withheld) && plx_cycles() - queue->withheld > PLX_VIRTQ_PATIENCE_CYCLES)
 		plx_virtq_nudge(queue);
 }
