@@ -7,6 +7,7 @@
 #include "virtio/handshake.h"
 #include "virtio/pci_legacy.h"
 #include "virtio/pci_modern.h"
+#include "virtio/vhost_user.h"
 #include "virtio/virtio_reg.h"
 
 #include <string.h>
@@ -82,6 +83,13 @@ static int open_emu(
 	return plx_drivers_open_virtio(ctx, vfio, VIRTIO_ID_NET, address, virtio);
 }
 
+/* "vhost-user:/path": a backend in another process, behind a unix socket */
+static int open_vhost_user(
+	struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio)
+{
+	return plx_vhost_user_open(ctx->mem, &ctx->log, address, virtio);
+}
+
 /* The ways to reach a device, by the word in front of its address. */
 static const struct {
 	const char *scheme;
@@ -90,6 +98,7 @@ static const struct {
 } schemes[] = {
 	{"pci", open_pci},
 	{"emu", open_emu},
+	{"vhost-user", open_vhost_user},
 };
 
 static int open_virtio(
@@ -99,7 +108,7 @@ static int open_virtio(
 		if (!strcmp(address->scheme, schemes[i].scheme))
 			return schemes[i].open(ctx, address, virtio);
 	return plx_fail(EINVAL,
-		"'%s:' is no kind of device address: those are PCI addresses such as 0000:00:03.0, and emu:net",
+		"'%s:' is no kind of device address: those are PCI addresses such as 0000:00:03.0, emu:net, and vhost-user:/path",
 		address->scheme);
 }
 

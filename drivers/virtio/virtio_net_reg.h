@@ -105,6 +105,9 @@ static_assert(offsetof(struct virtio_net_hdr, num_buffers) == 10, "5.1.9");
 #define VIRTIO_NET_HDR_GSO_ECN    0x80
 
 /* 5.1.9.5 Control virtqueue */
+#define VIRTIO_NET_CTRL_RX              0
+#define VIRTIO_NET_CTRL_RX_PROMISC      0
+#define VIRTIO_NET_CTRL_RX_ALLMULTI     1
 #define VIRTIO_NET_CTRL_MQ              4
 #define VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET 0
 #define VIRTIO_NET_OK                   0

@@ -94,6 +94,8 @@ def checks(root):
     handshakes = re.findall(r'\.name = "([\w-]+)"', read("lib/virtio/handshake.c"))
     emulated = re.findall(r'(?:plx_address_\w+\(address, |TAKE_NUMBER\(|\{(?="dev\.))"([\w.]+)"',
                           read("lib/emu/address.c"))
+    vhost_user = re.findall(r'plx_address_\w+\(\s*address, "([\w.]+)"',
+                            read("lib/virtio/vhost_user.c") + read("lib/virtio/vhost_user_net.c"))
     kinds = re.findall(r'\{"(\w+)", (?:NULL|"(\w+)"), plx_emu_\w+_open\}', read("lib/emu/peer.c"))
     peers = [f"{kind}:{argument}" if argument else kind for kind, argument in kinds]
     rows = read_rows(guide, "Options of every virtio device")
@@ -104,6 +106,8 @@ def checks(root):
     yield "kinds of address", word_faults("kinds of address", schemes, read_rows(guide, "Kinds of address"))
     yield "options of every device", word_faults("options", choices, rows)
     yield "options of emulated devices", word_faults("options", emulated, emu_tables[0])
+    yield "options of vhost-user devices", word_faults(
+        "options", vhost_user, read_rows(guide, "Options of vhost-user devices"))
     yield "peers of emulated devices", word_faults("peers", peers, emu_tables[1])
     for name, features, heading in (("common", common, "Features of every virtio device"),
                                     ("network", net, "Features of network devices")):
