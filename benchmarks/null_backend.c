@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A vhost-user network backend that does nothing: it completes every buffer as soon as it is
+ * available, for receiving with a frame that was never written. What a driver makes against it is
+ * what the driver and the ring cost. One thread polls all rings and never wants to be notified; it
+ * serves one front end after the other, until a signal ends it.
+ */
+#include "null_backend.h"
+
+#include "drivers/virtio/virtio_net_reg.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Rounds over all rings between two looks at the socket. */
+#define ROUNDS 65536
+
+#define BIT(bit) (UINT64_C(1) << (bit))
+
+struct backend {
+	uint64_t offered;
+	bool client;
+	const char *path;
+	int fd;
+	struct rings rings;
+};
+
+struct message {
+	struct vhost_user_header header;
+	union vhost_user_payload payload;
+	int fd[VHOST_USER_REGIONS];
+	unsigned fds;
+};
+
+static volatile sig_atomic_t ended;
+
+static void end(int signal)
+{
+	(void)signal;
+	ended = 1;
+}
+
+static _Noreturn __attribute__((format(printf, 1, 2))) void die(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	(void)fputs("null-backend: ", stderr);
+	(void)vfprintf(stderr, format, args);
+	(void)fputc('\n', stderr);
+	va_end(args);
+	exit(1);
+}
+
+/* --- memory --- */
+
+static void *translate_user(const struct memory *memory, uint64_t user)
+{
+	for (unsigned i = 0; i < memory->count; i++) {
+		const struct region *region = &memory->region[i];
+
+		if (user - region->user < region->size)
+			return region->base + (user - region->user);
+	}
+	return NULL;
+}
+
+static void forget_memory(struct memory *memory)
+{
+	for (unsigned i = 0; i < memory->count; i++) {
+		(void)munmap(memory->region[i].map, memory->region[i].map_size);
+		free(memory->region[i].written);
+	}
+	memory->count = 0;
+}
+
+static void map_region(struct memory *memory, const struct vhost_user_region *from, int fd)
+{
+	struct region *region = &memory->region[memory->count];
+
+	*region = (struct region){
+		.guest = from->guest_address,
+		.user = from->user_address,
+		.size = from->size,
+		.map_size = from->size + from->mmap_offset,
+	};
+	region->map = mmap(NULL, region->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	region->written = calloc(1, region->size / 512 + 1);
+	if (region->map == MAP_FAILED || !region->written)
+		die("cannot map %llu bytes: %s", (unsigned long long)region->map_size,
+			strerror(errno));
+	region->base = (uint8_t *)region->map + from->mmap_offset;
+	memory->count++;
+}
+
+static void place_ring(struct backend *backend, struct ring *ring)
+{
+	const struct memory *memory = &backend->rings.memory;
+
+	if (!ring->address.descriptor)
+		return;
+	ring->desc = translate_user(memory, ring->address.descriptor);
+	ring->driver = translate_user(memory, ring->address.available);
+	ring->device = translate_user(memory, ring->address.used);
+}
+
+static void set_memory(struct backend *backend, const struct message *message)
+{
+	const struct vhost_user_memory *table = &message->payload.memory;
+
+	if (table->count != message->fds)
+		die("%u regions came with %u descriptors", table->count, message->fds);
+	forget_memory(&backend->rings.memory);
+	for (unsigned i = 0; i < message->fds; i++)
+		map_region(&backend->rings.memory, &table->region[i], message->fd[i]);
+	for (unsigned i = 0; i < RINGS; i++)
+		place_ring(backend, &backend->rings.ring[i]);
+}
+
+/* --- messages --- */
+
+/* Return: whether there was one; the front end may have gone. */
+static bool receive(const struct backend *backend, struct message *message)
+{
+	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(message->fd))];
+	struct iovec part = {&message->header, sizeof(message->header)};
+	struct msghdr msg = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *rights;
+
+	memset(message, 0, sizeof(*message));
+	if (recvmsg(backend->fd, &msg, MSG_CMSG_CLOEXEC | MSG_WAITALL) != sizeof(message->header))
+		return false;
+	rights = CMSG_FIRSTHDR(&msg);
+	if (rights && rights->cmsg_type == SCM_RIGHTS) {
+		message->fds = (unsigned)((rights->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(message->fd, CMSG_DATA(rights), message->fds * sizeof(int));
+	}
+	if (message->header.size > sizeof(message->payload))
+		die("a message of %u bytes", message->header.size);
+	return !message->header.size || recv(backend->fd, &message->payload, message->header.size,
+						MSG_WAITALL) == (ssize_t)message->header.size;
+}
+
+static void answer(const struct backend *backend, struct message *message, uint32_t size)
+{
+	struct iovec parts[] = {
+		{&message->header, sizeof(message->header)}, {&message->payload, size}};
+	struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
+
+	message->header.flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
+	message->header.size = size;
+	(void)sendmsg(backend->fd, &msg, MSG_NOSIGNAL);
+}
+
+static void answer_u64(const struct backend *backend, struct message *message, uint64_t value)
+{
+	message->payload.u64 = value;
+	answer(backend, message, sizeof(value));
+}
+
+static struct ring *ring_of(struct backend *backend, uint64_t index)
+{
+	if (index >= RINGS)
+		die("there is no ring %llu", (unsigned long long)index);
+	return &backend->rings.ring[index];
+}
+
+static void start_ring(struct backend *backend, struct message *message)
+{
+	struct ring *ring = ring_of(backend, message->payload.u64 & VHOST_USER_VRING_INDEX_MASK);
+
+	place_ring(backend, ring);
+	if (!ring->desc || !ring->driver || !ring->device || !ring->size)
+		die("a ring is started that does not lie in memory");
+	ring->started = true;
+	/* Without this bit there is no message to enable it. */
+	if (!rings_have(&backend->rings, VHOST_USER_F_PROTOCOL_FEATURES))
+		ring->enabled = true;
+	ring_be_quiet(&backend->rings, ring);
+}
+
+static void stop_ring(struct backend *backend, struct message *message)
+{
+	struct ring *ring = ring_of(backend, message->payload.state.index);
+
+	ring->started = false;
+	message->payload.state.num = ring->avail;
+	answer(backend, message, sizeof(message->payload.state));
+}
+
+static void set_base(struct backend *backend, const struct vhost_user_vring_state *state)
+{
+	struct ring *ring = ring_of(backend, state->index);
+
+	ring->avail = (uint16_t)state->num;
+	if (rings_have(&backend->rings, VIRTIO_F_RING_PACKED)) {
+		ring->avail = state->num & 0x7fff;
+		ring->avail_wrap = state->num & 0x8000;
+	}
+}
+
+#define PROTOCOL_FEATURES (BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK))
+
+/* Return: whether it was answered. */
+static bool ask(struct backend *backend, struct message *message)
+{
+	switch (message->header.request) {
+	case VHOST_USER_GET_FEATURES:
+		answer_u64(backend, message, backend->offered);
+		return true;
+	case VHOST_USER_GET_PROTOCOL_FEATURES:
+		answer_u64(backend, message, PROTOCOL_FEATURES);
+		return true;
+	case VHOST_USER_GET_QUEUE_NUM:
+		answer_u64(backend, message, RINGS / 2);
+		return true;
+	case VHOST_USER_GET_VRING_BASE:
+		stop_ring(backend, message);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void tell(struct backend *backend, struct message *message)
+{
+	const struct vhost_user_vring_state *state = &message->payload.state;
+
+	switch (message->header.request) {
+	case VHOST_USER_SET_FEATURES:
+		backend->rings.features = message->payload.u64;
+		break;
+	case VHOST_USER_SET_MEM_TABLE:
+		set_memory(backend, message);
+		break;
+	case VHOST_USER_SET_VRING_NUM:
+		ring_of(backend, state->index)->size = (uint16_t)state->num;
+		break;
+	case VHOST_USER_SET_VRING_BASE:
+		set_base(backend, state);
+		break;
+	case VHOST_USER_SET_VRING_ADDR:
+		ring_of(backend, message->payload.address.index)->address =
+			message->payload.address;
+		break;
+	case VHOST_USER_SET_VRING_KICK:
+		start_ring(backend, message);
+		break;
+	case VHOST_USER_SET_VRING_ENABLE:
+		ring_of(backend, state->index)->enabled = state->num;
+		break;
+	default:
+		break;
+	}
+}
+
+/* Return: false when the front end has gone. */
+static bool serve_message(struct backend *backend)
+{
+	struct message message;
+	bool acknowledge;
+
+	if (!receive(backend, &message))
+		return false;
+	acknowledge = message.header.flags & VHOST_USER_NEED_REPLY;
+	if (!ask(backend, &message)) {
+		tell(backend, &message);
+		if (acknowledge)
+			answer_u64(backend, &message, 0);
+	}
+	for (unsigned i = 0; i < message.fds; i++)
+		(void)close(message.fd[i]);
+	return true;
+}
+
+/* --- one front end after the other --- */
+
+static void poll_rings(struct backend *backend)
+{
+	unsigned running[RINGS], count = 0;
+
+	for (unsigned i = 0; i < RINGS; i++)
+		if (backend->rings.ring[i].started && backend->rings.ring[i].enabled)
+			running[count++] = i;
+	for (unsigned round = 0; count && round < ROUNDS; round++)
+		for (unsigned i = 0; i < count; i++)
+			if (!ring_complete(&backend->rings, running[i]))
+				__builtin_ia32_pause();
+}
+
+static bool any_runs(const struct backend *backend)
+{
+	for (unsigned i = 0; i < RINGS; i++)
+		if (backend->rings.ring[i].started && backend->rings.ring[i].enabled)
+			return true;
+	return false;
+}
+
+static void serve(struct backend *backend)
+{
+	struct pollfd polled = {.fd = backend->fd, .events = POLLIN};
+	uint64_t received = 0, sent = 0;
+
+	while (!ended) {
+		if (poll(&polled, 1, any_runs(backend) ? 0 : -1) > 0 && !serve_message(backend))
+			break;
+		poll_rings(backend);
+	}
+	for (unsigned i = 0; i < RINGS; i++)
+		*(i & 1 ? &sent : &received) += backend->rings.ring[i].frames;
+	(void)printf("{\"received\":%llu,\"sent\":%llu}\n", (unsigned long long)received,
+		(unsigned long long)sent);
+	(void)fflush(stdout);
+	memset(backend->rings.ring, 0, sizeof(backend->rings.ring));
+	forget_memory(&backend->rings.memory);
+	(void)close(backend->fd);
+}
+
+static int open_socket(const struct backend *backend, struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		die("no socket: %s", strerror(errno));
+	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (strlen(backend->path) >= sizeof(address->sun_path))
+		die("%s: the path is too long", backend->path);
+	strcpy(address->sun_path, backend->path);
+	return fd;
+}
+
+static void run_server(struct backend *backend)
+{
+	struct sockaddr_un address;
+	int listener = open_socket(backend, &address);
+
+	(void)unlink(backend->path);
+	if (bind(listener, (const void *)&address, sizeof(address)) || listen(listener, 1))
+		die("%s: %s", backend->path, strerror(errno));
+	while (!ended) {
+		backend->fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (backend->fd >= 0)
+			serve(backend);
+	}
+	(void)unlink(backend->path);
+}
+
+static void run_client(struct backend *backend)
+{
+	struct sockaddr_un address;
+
+	while (!ended) {
+		backend->fd = open_socket(backend, &address);
+		if (!connect(backend->fd, (const void *)&address, sizeof(address))) {
+			serve(backend);
+			continue;
+		}
+		(void)close(backend->fd);
+		(void)usleep(10000);
+	}
+}
+
+/* --- options --- */
+
+enum { CLIENT = 256, SIZE, NO_PACKED, NO_MERGEABLE, IN_ORDER, EVENT_INDEX, HEADERS };
+
+static const struct argp_option options[] = {
+	{"client", CLIENT, NULL, 0, "Connect to the front end's socket instead of listening", 0},
+	{"size", SIZE, "BYTES", 0, "Bytes of a frame (default 60)", 0},
+	{"no-packed", NO_PACKED, NULL, 0, "Do not offer F_RING_PACKED", 0},
+	{"no-mergeable", NO_MERGEABLE, NULL, 0, "Do not offer NET_F_MRG_RXBUF", 0},
+	{"in-order", IN_ORDER, NULL, 0, "Offer F_IN_ORDER, and complete what is sent in batches",
+		0},
+	{"event-index", EVENT_INDEX, NULL, 0, "Offer F_EVENT_IDX", 0},
+	{"headers-always", HEADERS, NULL, 0,
+		"Write the header of each mergeable buffer each time: needed when a front end sends the buffers that it received",
+		0},
+	{0},
+};
+
+static error_t take_option(int key, char *arg, struct argp_state *state)
+{
+	struct backend *backend = state->input;
+
+	switch (key) {
+	case CLIENT:
+		backend->client = true;
+		return 0;
+	case SIZE:
+		backend->rings.frame_size = (uint32_t)strtoul(arg, NULL, 0);
+		if (backend->rings.frame_size < 14 || backend->rings.frame_size > 65535)
+			argp_error(state, "--size=%s is not possible: give 14 to 65535", arg);
+		return 0;
+	case NO_PACKED:
+		backend->offered &= ~BIT(VIRTIO_F_RING_PACKED);
+		return 0;
+	case NO_MERGEABLE:
+		backend->offered &= ~BIT(VIRTIO_NET_F_MRG_RXBUF);
+		return 0;
+	case IN_ORDER:
+		backend->offered |= BIT(VIRTIO_F_IN_ORDER);
+		return 0;
+	case EVENT_INDEX:
+		backend->offered |= BIT(VIRTIO_F_EVENT_IDX);
+		return 0;
+	case HEADERS:
+		backend->rings.headers_always = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (backend->path)
+			argp_error(state, "one socket is enough");
+		backend->path = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!backend->path)
+			argp_error(state, "no socket is given");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = {options, take_option, "SOCKET",
+		"A vhost-user network backend that completes every buffer at once and touches no payload. "
+		"For each front end that leaves it prints a line of JSON.",
+		NULL, NULL, NULL};
+	static struct backend backend = {
+		.offered = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_PACKED) |
+			   BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_MQ) |
+			   BIT(VHOST_USER_F_PROTOCOL_FEATURES),
+		.rings.frame_size = 60,
+	};
+	struct sigaction action = {.sa_handler = end};
+
+	(void)argp_parse(&argp, argc, argv, 0, NULL, &backend);
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+	if (backend.client)
+		run_client(&backend);
+	else
+		run_server(&backend);
+	return 0;
+}
