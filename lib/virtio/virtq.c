@@ -167,29 +167,39 @@ static uint16_t free_ring_size(uint16_t size)
 	return power;
 }
 
-/* One block for the queue and its private state: slots, chains, free ids. */
+/* One block for the queue and its private state: cookies, chains, free ids, links. */
 static struct plx_virtq *allocate(uint16_t size, bool packed)
 {
 	size_t head = plx_align_up(sizeof(struct plx_virtq), PLX_CACHE_LINE);
-	size_t slots = plx_align_up(size * sizeof(struct plx_virtq_slot), PLX_CACHE_LINE);
+	size_t cookies = plx_align_up(size * sizeof(void *), PLX_CACHE_LINE);
+	size_t chains = plx_align_up(size * sizeof(struct plx_virtq_chain), PLX_CACHE_LINE);
 	size_t links = plx_align_up(free_ring_size(size) * sizeof(uint16_t), PLX_CACHE_LINE);
-	struct plx_virtq *queue = aligned_alloc(PLX_CACHE_LINE, head + slots + 2 * links);
+	size_t total = head + cookies + chains + 2 * links;
+	struct plx_virtq *queue = aligned_alloc(PLX_CACHE_LINE, total);
 
 	if (!queue)
 		return NULL;
-	memset(queue, 0, head + slots + 2 * links);
-	queue->slot = (void *)((char *)queue + head);
-	queue->free = (void *)((char *)queue->slot + slots);
-	for (unsigned i = 0; i < size; i++)
-		queue->free[i] = (uint16_t)i;
+	memset(queue, 0, total);
+	queue->cookie = (void *)((char *)queue + head);
+	queue->chain = (void *)((char *)queue->cookie + cookies);
+	queue->free = (void *)((char *)queue->chain + chains);
 	queue->free_mask = (uint16_t)(free_ring_size(size) - 1);
 	queue->free_ids = size;
 	queue->free_count = size;
 	queue->size = size;
+	queue->ordered = true;
 	queue->is_packed = packed;
 	if (!packed)
 		queue->split.next = (void *)((char *)queue->free + links);
+	plx_virtq_set_room(queue, 0);
 	return queue;
+}
+
+void plx_virtq_set_room(struct plx_virtq *queue, uint32_t room)
+{
+	queue->room = room;
+	for (unsigned i = 0; i < queue->size; i++)
+		queue->chain[i] = (struct plx_virtq_chain){room, 1};
 }
 
 /*
@@ -283,16 +293,55 @@ void plx_virtq_destroy(struct plx_virtq *queue)
 	free(queue);
 }
 
+/* How many descriptors of an ordered queue lie between the oldest in flight and the next free. */
+static uint16_t span(const struct plx_virtq *queue)
+{
+	return (uint16_t)(queue->size - queue->free_count);
+}
+
+/*
+ * Chains in flight keep their ids, those of split rings their links too; whatever is not in flight
+ * goes to the list.
+ */
+void plx_virtq_disorder(struct plx_virtq *queue)
+{
+	unsigned start = queue->is_packed ? queue->packed.used_at : queue->first;
+	unsigned used = span(queue), at = 0;
+
+	queue->ordered = false;
+	queue->free_first = queue->free_ids = 0;
+	while (at < used) {
+		unsigned id = (start + at) % queue->size, count = queue->chain[id].count;
+
+		for (unsigned i = 1; i < count; i++) {
+			unsigned other = (start + at + i) % queue->size;
+
+			if (queue->is_packed)
+				plx_virtq_return_id(queue, (uint16_t)other);
+			queue->chain[other].count = 0;
+		}
+		at += count;
+	}
+	for (; at < queue->size; at++) {
+		unsigned id = (start + at) % queue->size;
+
+		plx_virtq_return_id(queue, (uint16_t)id);
+		queue->chain[id].count = 0;
+	}
+}
+
 void *plx_virtq_reclaim(struct plx_virtq *queue, unsigned *cursor)
 {
+	if (queue->ordered)
+		plx_virtq_disorder(queue);
 	while (queue->in_flight && *cursor < queue->size) {
-		struct plx_virtq_slot *slot = &queue->slot[(*cursor)++];
+		unsigned id = (*cursor)++;
 
-		if (!slot->count)
+		if (!queue->chain[id].count)
 			continue;
-		slot->count = 0;
+		queue->chain[id].count = 0;
 		queue->in_flight--;
-		return slot->cookie;
+		return queue->cookie[id];
 	}
 	return NULL;
 }

@@ -17,6 +17,12 @@
  * device that breaks the rules gets its queue marked broken; the queue is then not touched again
  * until the device is reset.
  *
+ * A queue starts out ordered: ids are taken in turn, and as long as the device returns buffers in
+ * the order in which it got them, which most do, the id that comes next is known. Runs of such
+ * completions, of one descriptor each, are taken and posted many at a time. The first completion
+ * that comes out of turn ends that until the next reset, and free ids are kept in a list from then
+ * on.
+ *
  * One thread at a time uses a queue. Its operations are the inline functions of virtq_split.h and
  * virtq_packed.h, and those of virtq_ring.h that stand for either by a constant.
  */
@@ -34,11 +40,15 @@ enum plx_virtq_fault {
 
 const char *plx_virtq_fault_name(enum plx_virtq_fault fault);
 
-/* A chain in flight, by its id: in a split ring the index of its first descriptor. */
-struct plx_virtq_slot {
-	void *cookie;
+/*
+ * What a chain takes of the ring, by its id: in a split ring the index of its first descriptor.
+ * While the queue is ordered, only the entries of chains in flight mean anything, and all that are
+ * not the head of a chain of several descriptors are those of a single one: see
+ * plx_virtq_set_room().
+ */
+struct plx_virtq_chain {
 	uint32_t writable; /* bytes that the device may write */
-	uint32_t count;    /* descriptors of the chain; 0 when the slot is not in flight */
+	uint32_t count;    /* descriptors; 0 when not in flight */
 };
 
 struct plx_virtq_counters {
@@ -80,11 +90,16 @@ struct plx_virtq {
 		struct plx_virtq_split split;
 		struct plx_virtq_packed packed;
 	};
-	struct plx_virtq_slot *slot; /* private, by id */
-	uint16_t *free;      /* private: a ring of free ids, taken in the order of their return */
+	void **cookie;                 /* private, by id */
+	struct plx_virtq_chain *chain; /* private, by id */
+	bool ordered;                  /* no completion came out of turn since the reset */
+	uint16_t first;      /* ordered, split: the oldest descriptor in flight, running free */
+	uint16_t chains;     /* ordered: in flight, of more than one descriptor */
+	uint32_t room;       /* bytes that the device may write into what is posted in runs */
+	uint16_t *free;      /* private: a ring of free ids, when the queue is not ordered */
 	uint16_t free_mask;  /* of @free */
 	uint16_t free_first; /* of @free, running free */
-	uint16_t free_ids;   /* in @free */
+	uint16_t free_ids;   /* in @free, or not in flight */
 	uint16_t free_count; /* descriptors that are free */
 	uint16_t size;
 	uint16_t told; /* split.avail_idx or packed.avail_count when the device was last told */
@@ -135,6 +150,15 @@ void plx_virtq_destroy(struct plx_virtq *queue);
  */
 void *plx_virtq_reclaim(struct plx_virtq *queue, unsigned *cursor);
 
+/*
+ * plx_virtq_set_room() - Say how many bytes the device may write into each buffer that is posted in
+ * runs. Of a queue with nothing in flight.
+ */
+void plx_virtq_set_room(struct plx_virtq *queue, uint32_t room);
+
+/* A completion came out of turn: from here on ids are kept in a list. */
+void plx_virtq_disorder(struct plx_virtq *queue);
+
 /* Mark a queue broken, say so once, and note the reason for plx_error(). */
 void plx_virtq_break(struct plx_virtq *queue, enum plx_virtq_fault fault, uint64_t value);
 
@@ -156,10 +180,11 @@ struct plx_virtq_buffer {
 	uint32_t len;
 };
 
-static __always_inline_fn uint16_t plx_virtq_take_id(struct plx_virtq *queue)
+/* Take the id that is next, which is @turn while the queue is ordered. */
+static __always_inline_fn uint16_t plx_virtq_take_id(struct plx_virtq *queue, uint16_t turn)
 {
 	queue->free_ids--;
-	return queue->free[queue->free_first++ & queue->free_mask];
+	return likely(queue->ordered) ? turn : queue->free[queue->free_first++ & queue->free_mask];
 }
 
 static __always_inline_fn void plx_virtq_return_id(struct plx_virtq *queue, uint16_t id)
@@ -211,31 +236,46 @@ static __always_inline_fn bool plx_virtq_crossed(uint16_t event, uint16_t now, u
 /*
  * plx_virtq_claim() - Check a used id and length, and end the flight of their chain.
  * @id: all 32 bits of it, which are tested before any are dropped
+ * @turn: the id whose turn it is while the queue is ordered
  * @check_len: whether more than was posted breaks the queue; a constant
  *
- * Return: The chain's slot; NULL when the queue is broken.
+ * Return: The chain; NULL when the queue is broken.
  */
-static __always_inline_fn struct plx_virtq_slot *plx_virtq_claim(
-	struct plx_virtq *queue, uint32_t id, uint32_t len, const bool check_len)
+static __always_inline_fn struct plx_virtq_chain *plx_virtq_claim(
+	struct plx_virtq *queue, uint32_t id, uint16_t turn, uint32_t len, const bool check_len)
 {
-	struct plx_virtq_slot *slot;
+	struct plx_virtq_chain *chain;
 
 	if (device_lies(id >= queue->size)) {
 		plx_virtq_break(queue, PLX_VIRTQ_ID_RANGE, id);
 		return NULL;
 	}
-	slot = &queue->slot[id];
-	if (device_lies(!slot->count)) {
+	if (unlikely(queue->ordered && id != turn))
+		plx_virtq_disorder(queue);
+	chain = &queue->chain[id];
+	if (device_lies(!chain->count)) {
 		plx_virtq_break(queue, PLX_VIRTQ_ID_UNKNOWN, id);
 		return NULL;
 	}
-	if (check_len && device_lies(len > slot->writable)) {
+	if (check_len && device_lies(len > chain->writable)) {
 		plx_virtq_break(queue, PLX_VIRTQ_LEN, len);
 		return NULL;
 	}
 	queue->in_flight--;
 	queue->withheld = 0;
-	return slot;
+	return chain;
+}
+
+/* The chain of an ordered queue is not in flight any more. Return: its descriptors. */
+static __always_inline_fn uint16_t plx_virtq_end_chain(
+	struct plx_virtq *queue, struct plx_virtq_chain *chain)
+{
+	uint16_t count = (uint16_t)chain->count;
+
+	queue->free_ids++;
+	queue->chains = (uint16_t)(queue->chains - (count > 1));
+	*chain = (struct plx_virtq_chain){queue->room, 1};
+	return count;
 }
 
 #endif

@@ -4,6 +4,8 @@
 
 #include "virtio/virtq.h"
 
+#include <string.h>
+
 /*
  * The operations of a packed ring (virtio 1.4, 2.8): one ring of descriptors that the driver makes
  * available and the device overwrites when it has used them.
@@ -26,7 +28,7 @@ static __always_inline_fn void plx_virtq_packed_add(struct plx_virtq *queue,
 {
 	struct plx_virtq_packed *ring = &queue->packed;
 	const unsigned count = readable + writable;
-	uint16_t id = plx_virtq_take_id(queue);
+	uint16_t id = plx_virtq_take_id(queue, ring->avail_at);
 	uint32_t room = 0;
 
 	for (unsigned i = 0; i < count; i++) {
@@ -55,7 +57,9 @@ static __always_inline_fn void plx_virtq_packed_add(struct plx_virtq *queue,
 	}
 	ring->avail_count = (uint16_t)(ring->avail_count + count);
 	queue->free_count = (uint16_t)(queue->free_count - count);
-	queue->slot[id] = (struct plx_virtq_slot){cookie, room, count};
+	queue->cookie[id] = cookie;
+	queue->chain[id] = (struct plx_virtq_chain){room, count};
+	queue->chains = (uint16_t)(queue->chains + (count > 1));
 	queue->in_flight++;
 }
 
@@ -120,6 +124,17 @@ static __always_inline_fn bool plx_virtq_packed_ready(struct plx_virtq *queue)
 	return true;
 }
 
+static __always_inline_fn void plx_virtq_packed_step_used(struct plx_virtq *queue, uint16_t count)
+{
+	struct plx_virtq_packed *ring = &queue->packed;
+
+	ring->used_at = (uint16_t)(ring->used_at + count);
+	if (unlikely(ring->used_at >= queue->size)) {
+		ring->used_at = (uint16_t)(ring->used_at - queue->size);
+		ring->used_flags ^= PLX_VIRTQ_PACKED_BOTH;
+	}
+}
+
 /* plx_virtq_packed_pop() - As plx_virtq_split_pop(). */
 static __always_inline_fn void *plx_virtq_packed_pop(
 	struct plx_virtq *queue, uint32_t *len, const bool check_len)
@@ -127,21 +142,102 @@ static __always_inline_fn void *plx_virtq_packed_pop(
 	struct plx_virtq_packed *ring = &queue->packed;
 	const struct virtq_packed_desc *desc = &ring->desc[ring->used_at];
 	uint16_t id = plx_shared16_read(&desc->id);
-	struct plx_virtq_slot *slot;
+	struct plx_virtq_chain *chain;
+	uint16_t count;
 
 	*len = plx_shared32_read(&desc->len);
-	slot = plx_virtq_claim(queue, id, *len, check_len);
-	if (device_lies(!slot))
+	chain = plx_virtq_claim(queue, id, ring->used_at, *len, check_len);
+	if (device_lies(!chain))
 		return NULL;
-	queue->free_count = (uint16_t)(queue->free_count + slot->count);
-	ring->used_at = (uint16_t)(ring->used_at + slot->count);
-	if (unlikely(ring->used_at >= queue->size)) {
-		ring->used_at = (uint16_t)(ring->used_at - queue->size);
-		ring->used_flags ^= PLX_VIRTQ_PACKED_BOTH;
+	count = (uint16_t)chain->count;
+	if (likely(queue->ordered)) {
+		(void)plx_virtq_end_chain(queue, chain);
+	} else {
+		chain->count = 0;
+		plx_virtq_return_id(queue, id);
 	}
-	slot->count = 0;
-	plx_virtq_return_id(queue, id);
-	return slot->cookie;
+	queue->free_count = (uint16_t)(queue->free_count + count);
+	plx_virtq_packed_step_used(queue, count);
+	return queue->cookie[id];
+}
+
+/* plx_virtq_packed_take() - As plx_virtq_split_take(). */
+static __always_inline_fn unsigned plx_virtq_packed_take(struct plx_virtq *queue, void **cookies,
+	uint32_t *len, unsigned count, const bool check_len, bool *odd)
+{
+	struct plx_virtq_packed *ring = &queue->packed;
+	const uint32_t room = queue->room;
+	unsigned taken = 0;
+
+	*odd = false;
+	if (device_lies(!queue->in_flight)) {
+		(void)plx_virtq_packed_ready(queue);
+		return 0;
+	}
+	count = MIN(count, (unsigned)queue->in_flight);
+	while (taken < count && !*odd) {
+		uint16_t from = ring->used_at;
+		const struct virtq_packed_desc *desc = &ring->desc[from];
+		const uint16_t used_flags = ring->used_flags;
+		unsigned n = MIN(count - taken, (unsigned)(queue->size - from)), good = 0;
+
+		for (; good < n; good++) {
+			/* Acquire: id and length are read after the flags (2.8.21.2). */
+			uint16_t flags = plx_shared16_read_acquire(&desc[good].flags);
+
+			if ((flags & PLX_VIRTQ_PACKED_BOTH) != used_flags)
+				break;
+			len[taken + good] = plx_shared32_read(&desc[good].len);
+			if (unlikely(plx_shared16_read(&desc[good].id) != from + good) ||
+				(check_len && device_lies(len[taken + good] > room))) {
+				*odd = true;
+				break;
+			}
+		}
+		memcpy(&cookies[taken], &queue->cookie[from], good * sizeof(*cookies));
+		taken += good;
+		plx_virtq_packed_step_used(queue, (uint16_t)good);
+		if (good < n)
+			break;
+	}
+	queue->free_ids = (uint16_t)(queue->free_ids + taken);
+	queue->free_count = (uint16_t)(queue->free_count + taken);
+	queue->in_flight = (uint16_t)(queue->in_flight - taken);
+	if (taken)
+		queue->withheld = 0;
+	return taken;
+}
+
+/* plx_virtq_packed_post() - As plx_virtq_split_post(). */
+static __always_inline_fn void plx_virtq_packed_post(struct plx_virtq *queue, void *const *cookies,
+	const struct plx_virtq_buffer *buffers, unsigned count, const bool writable)
+{
+	struct plx_virtq_packed *ring = &queue->packed;
+
+	for (unsigned i = 0; i < count; i++) {
+		uint16_t at = ring->avail_at;
+		uint16_t flags = ring->avail_flags | (writable ? VIRTQ_DESC_F_WRITE : 0);
+		struct virtq_packed_desc *desc = &ring->desc[at];
+
+		plx_shared64_write(&desc->addr, buffers[i].iova);
+		plx_shared32_write(&desc->len, buffers[i].len);
+		plx_shared16_write(&desc->id, at);
+		queue->cookie[at] = cookies[i];
+		if (!i && !ring->pending_flags) {
+			ring->pending_at = at;
+			ring->pending_flags = flags;
+		} else {
+			plx_shared16_write(&desc->flags, flags);
+		}
+		if (unlikely(++ring->avail_at == queue->size)) {
+			ring->avail_at = 0;
+			ring->avail_flags ^= PLX_VIRTQ_PACKED_BOTH;
+		}
+	}
+	ring->avail_count = (uint16_t)(ring->avail_count + count);
+	queue->free_ids = (uint16_t)(queue->free_ids - count);
+	queue->free_count = (uint16_t)(queue->free_count - count);
+	queue->in_flight = (uint16_t)(queue->in_flight + count);
 }
 
 #endif

@@ -49,4 +49,21 @@ static __always_inline_fn void *plx_virtq_pop(
 		      : plx_virtq_split_pop(queue, len, check_len);
 }
 
+static __always_inline_fn unsigned plx_virtq_take(struct plx_virtq *queue, void **cookies,
+	uint32_t *len, unsigned count, const bool check_len, bool *odd, const bool packed)
+{
+	return packed ? plx_virtq_packed_take(queue, cookies, len, count, check_len, odd)
+		      : plx_virtq_split_take(queue, cookies, len, count, check_len, odd);
+}
+
+static __always_inline_fn void plx_virtq_post(struct plx_virtq *queue, void *const *cookies,
+	const struct plx_virtq_buffer *buffers, unsigned count, const bool writable,
+	const bool packed)
+{
+	if (packed)
+		plx_virtq_packed_post(queue, cookies, buffers, count, writable);
+	else
+		plx_virtq_split_post(queue, cookies, buffers, count, writable);
+}
+
 #endif

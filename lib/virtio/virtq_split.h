@@ -4,11 +4,13 @@
 
 #include "virtio/virtq.h"
 
+#include <string.h>
+
 /*
  * The operations of a split ring (virtio 1.4, 2.7).
  *
- * Free descriptors are taken in the order in which they came back. With a device that completes in
- * order, descriptors, available ring and private state are therefore walked in sequence.
+ * An ordered queue takes its descriptors in turn, and so walks descriptors, available ring and
+ * private state in sequence.
  */
 
 /* The event index fields lie behind a ring's last entry (2.7.6 and 2.7.8). */
@@ -35,7 +37,9 @@ static __always_inline_fn void plx_virtq_split_add(struct plx_virtq *queue,
 {
 	struct plx_virtq_split *ring = &queue->split;
 	const unsigned count = readable + writable;
-	uint16_t head = plx_virtq_take_id(queue);
+	const uint16_t mask = (uint16_t)(queue->size - 1);
+	uint16_t turn = (uint16_t)(queue->first + queue->size - queue->free_count);
+	uint16_t head = plx_virtq_take_id(queue, turn & mask);
 	uint16_t at = head;
 	uint32_t room = 0;
 
@@ -46,7 +50,7 @@ static __always_inline_fn void plx_virtq_split_add(struct plx_virtq *queue,
 		if (i >= readable)
 			room += buffers[i].len;
 		if (i + 1 < count) {
-			next = plx_virtq_take_id(queue);
+			next = plx_virtq_take_id(queue, ++turn & mask);
 			ring->next[at] = next;
 			flags |= VIRTQ_DESC_F_NEXT;
 		}
@@ -59,8 +63,10 @@ static __always_inline_fn void plx_virtq_split_add(struct plx_virtq *queue,
 		at = next;
 	}
 	queue->free_count = (uint16_t)(queue->free_count - count);
-	queue->slot[head] = (struct plx_virtq_slot){cookie, room, count};
-	plx_shared16_write(&ring->avail->ring[ring->avail_idx++ & (queue->size - 1)], head);
+	queue->cookie[head] = cookie;
+	queue->chain[head] = (struct plx_virtq_chain){room, count};
+	queue->chains = (uint16_t)(queue->chains + (count > 1));
+	plx_shared16_write(&ring->avail->ring[ring->avail_idx++ & mask], head);
 	queue->in_flight++;
 }
 
@@ -127,23 +133,124 @@ static __always_inline_fn void *plx_virtq_split_pop(
 	struct plx_virtq *queue, uint32_t *len, const bool check_len)
 {
 	struct plx_virtq_split *ring = &queue->split;
-	const struct virtq_used_elem *elem = &ring->used->ring[ring->used_idx & (queue->size - 1)];
+	const uint16_t mask = (uint16_t)(queue->size - 1);
+	const struct virtq_used_elem *elem = &ring->used->ring[ring->used_idx & mask];
 	uint32_t id = plx_shared32_read(&elem->id);
-	struct plx_virtq_slot *slot;
+	struct plx_virtq_chain *chain;
 	uint16_t at = (uint16_t)id;
 
 	*len = plx_shared32_read(&elem->len);
-	slot = plx_virtq_claim(queue, id, *len, check_len);
-	if (device_lies(!slot))
+	chain = plx_virtq_claim(queue, id, queue->first & mask, *len, check_len);
+	if (device_lies(!chain))
 		return NULL;
-	queue->free_count = (uint16_t)(queue->free_count + slot->count);
+	ring->used_idx++;
+	queue->free_count = (uint16_t)(queue->free_count + chain->count);
+	if (likely(queue->ordered)) {
+		uint16_t count = plx_virtq_end_chain(queue, chain);
+
+		queue->free_ids = (uint16_t)(queue->free_ids + count - 1);
+		queue->first = (uint16_t)(queue->first + count);
+		return queue->cookie[id];
+	}
 	for (;; at = ring->next[at]) {
 		plx_virtq_return_id(queue, at);
-		if (likely(!--slot->count))
+		if (likely(!--chain->count))
 			break;
 	}
-	ring->used_idx++;
-	return slot->cookie;
+	return queue->cookie[id];
+}
+
+/*
+ * plx_virtq_split_take() - Take a run of completions that came in order.
+ * @cookies: receives what they were posted with
+ * @len: receives the bytes that the device says it wrote into each
+ * @count: how many at most, and not more than the ring's entries
+ * @check_len: as plx_virtq_split_pop(); a constant
+ * @odd: receives whether the next one is for plx_virtq_split_pop()
+ *
+ * Return: How many were taken.
+ */
+static __always_inline_fn unsigned plx_virtq_split_take(struct plx_virtq *queue, void **cookies,
+	uint32_t *len, unsigned count, const bool check_len, bool *odd)
+{
+	struct plx_virtq_split *ring = &queue->split;
+	const uint16_t mask = (uint16_t)(queue->size - 1);
+	const uint32_t room = queue->room;
+	unsigned taken = 0;
+
+	*odd = false;
+	if (!plx_virtq_split_ready(queue))
+		return 0;
+	count = MIN(count, (unsigned)(uint16_t)(ring->used_seen - ring->used_idx));
+	while (taken < count) {
+		uint16_t from = (uint16_t)(ring->used_idx + taken) & mask;
+		uint16_t turn = (uint16_t)(queue->first + taken) & mask;
+		const struct virtq_used_elem *elem = &ring->used->ring[from];
+		/* A piece that lies in one piece in both rings. */
+		unsigned n = MIN(count - taken, (unsigned)(queue->size - MAX(from, turn)));
+		unsigned good = 0;
+
+		for (; good < n; good++) {
+			uint32_t id = plx_shared32_read(&elem[good].id);
+
+			len[taken + good] = plx_shared32_read(&elem[good].len);
+			if (unlikely(id != turn + good) ||
+				(check_len && device_lies(len[taken + good] > room)))
+				break;
+		}
+		memcpy(&cookies[taken], &queue->cookie[turn], good * sizeof(*cookies));
+		taken += good;
+		if (unlikely(good < n)) {
+			*odd = true;
+			break;
+		}
+	}
+	ring->used_idx = (uint16_t)(ring->used_idx + taken);
+	queue->first = (uint16_t)(queue->first + taken);
+	queue->free_ids = (uint16_t)(queue->free_ids + taken);
+	queue->free_count = (uint16_t)(queue->free_count + taken);
+	queue->in_flight = (uint16_t)(queue->in_flight - taken);
+	queue->withheld = 0;
+	return taken;
+}
+
+/*
+ * plx_virtq_split_post() - Make a run of buffers available to the device, once it is published.
+ * @cookies: handed back with them; none is NULL
+ * @buffers: where they are
+ * @count: how many; at most queue->free_count
+ * @writable: whether the device writes them; a constant
+ *
+ * Only while the queue is ordered.
+ */
+static __always_inline_fn void plx_virtq_split_post(struct plx_virtq *queue, void *const *cookies,
+	const struct plx_virtq_buffer *buffers, unsigned count, const bool writable)
+{
+	struct plx_virtq_split *ring = &queue->split;
+	const uint16_t mask = (uint16_t)(queue->size - 1);
+	const struct plx_shared16 flags = plx_shared16(writable ? VIRTQ_DESC_F_WRITE : 0);
+	uint16_t turn = (uint16_t)(queue->first + queue->size - queue->free_count);
+
+	for (unsigned i = 0; i < count; i++) {
+		uint16_t at = (uint16_t)(turn + i) & mask;
+		struct plx_shared16 *entry =
+			&ring->avail->ring[(uint16_t)(ring->avail_idx + i) & mask];
+
+		ring->desc[at] = (struct virtq_desc){
+			plx_shared64(buffers[i].iova),
+			plx_shared32(buffers[i].len),
+			flags,
+			plx_shared16(0),
+		};
+		queue->cookie[at] = cookies[i];
+		/* From the second round on it stands there already, and the line stays shared. */
+		if (plx_shared16_read(entry) != at)
+			plx_shared16_write(entry, at);
+	}
+	ring->avail_idx = (uint16_t)(ring->avail_idx + count);
+	queue->free_ids = (uint16_t)(queue->free_ids - count);
+	queue->free_count = (uint16_t)(queue->free_count - count);
+	queue->in_flight = (uint16_t)(queue->in_flight + count);
 }
 
 #endif
