@@ -26,7 +26,7 @@ int main(int argc, char **argv)
 		int sent = 0;
 
 		received = plx_eth_rx_burst(plx_eth_rxq(eth, 0), packets, 32);
-		if (received > 0)
+		if (received >= 0)
 			sent = plx_eth_tx_burst(plx_eth_txq(eth, 0), packets, received);
 		for (int i = sent < 0 ? 0 : sent; i < received; i++)
 			plx_packet_free(packets[i]); /* no room to send it: let it go */

@@ -80,6 +80,14 @@ always_inline int receive_frames(struct fwd_stream *stream, struct plx_packet **
 				     : give_up(stream, stream->in, "receiving", received);
 }
 
+/* Nothing came: see that what was sent before gets on its way. Return: 0 or -errno. */
+always_inline int look_after_sent(struct fwd_stream *stream)
+{
+	int err = plx_eth_tx_burst(stream->txq, NULL, 0);
+
+	return likely(!err) ? 0 : give_up(stream, stream->out, "transmitting", err);
+}
+
 enum addressing { KEEP, REWRITE, SWAP };
 
 always_inline void address_frame(const struct fwd_stream *stream, const struct plx_packet *packet,
@@ -108,7 +116,7 @@ always_inline int forward(struct fwd_stream *stream, enum addressing addressing)
 	int err;
 
 	if (received <= 0)
-		return received;
+		return received ? received : look_after_sent(stream);
 	for (int i = 0; addressing != KEEP && i < received; i++) {
 		if (i + AHEAD < received)
 			__builtin_prefetch(plx_packet_data(frames[i + AHEAD]), 1);
@@ -181,7 +189,7 @@ static int round_echo(struct fwd_stream *stream)
 	int err;
 
 	if (received <= 0)
-		return received;
+		return received ? received : look_after_sent(stream);
 	for (int i = 0; i < received; i++) {
 		if (fwd_frame_answer(frames[i], stream->out->info.mac, stream->ip))
 			frames[answers++] = frames[i];

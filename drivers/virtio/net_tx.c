@@ -196,6 +196,21 @@ static __always_inline_fn enum outcome send(
 	return SENT;
 }
 
+/*
+ * Called with nothing to send: take back what was sent, and see that what was not is not forgotten
+ * for ever behind a notification that the device did not want.
+ */
+static int look_after(struct net_txq *queue, const bool packed)
+{
+	reclaim(queue, packed);
+	if (queue->vq->fault) {
+		queue->base.burst = transmit_broken;
+		return -EIO;
+	}
+	plx_virtq_idle(queue->vq);
+	return 0;
+}
+
 /* The one body of sending; @packed is a constant. */
 static __always_inline_fn int transmit(
 	struct plx_eth_txq *base, struct plx_packet **packets, unsigned count, const bool packed)
@@ -206,6 +221,8 @@ static __always_inline_fn int transmit(
 	unsigned taken = 0;
 	unsigned dropped = 0;
 
+	if (unlikely(!count))
+		return look_after(queue, packed);
 	if (vq->free_count < MAX(count, queue->reclaim_below))
 		reclaim(queue, packed);
 	if (device_lies(vq->fault)) {

@@ -74,6 +74,7 @@ void plx_virtq_ring_doorbell(struct plx_virtq *queue)
 
 void plx_virtq_nudge(struct plx_virtq *queue)
 {
+	queue->owed = false;
 	queue->withheld = 0;
 	queue->counters.forced++;
 	plx_virtq_ring_doorbell(queue);

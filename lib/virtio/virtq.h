@@ -105,9 +105,10 @@ struct plx_virtq {
 	uint16_t told; /* split.avail_idx or packed.avail_count when the device was last told */
 	uint16_t in_flight; /* chains */
 	bool event_idx;
+	bool owed;         /* the last notification was suppressed */
 	uint8_t fault;     /* enum plx_virtq_fault */
 	uint16_t looks;    /* polls that found nothing, running free */
-	uint64_t withheld; /* plx_cycles() when a notification was first suppressed; 0: none is */
+	uint64_t withheld; /* plx_cycles() since when nothing moved behind one; 0: not measured */
 	struct plx_virtq_counters counters;
 
 	/* What only control calls touch. */
@@ -201,13 +202,18 @@ static __always_inline_fn void plx_virtq_return_id(struct plx_virtq *queue, uint
 
 /*
  * Called when a poll found nothing: see that a suppressed notification is not waited on for ever,
- * and once in 65536 times that there is a device.
+ * and once in 65536 times that there is a device. Progress only begins the wait anew, since what
+ * moved may be what the device was told of before.
  */
 static __always_inline_fn void plx_virtq_idle(struct plx_virtq *queue)
 {
 	if (unlikely(!++queue->looks))
 		plx_virtq_look(queue);
-	if (unlikely(queue->withheld) && plx_cycles() - queue->withheld > PLX_VIRTQ_PATIENCE_CYCLES)
+	if (likely(!queue->owed || !queue->in_flight))
+		return;
+	if (!queue->withheld)
+		queue->withheld = plx_cycles();
+	else if (plx_cycles() - queue->withheld > PLX_VIRTQ_PATIENCE_CYCLES)
 		plx_virtq_nudge(queue);
 }
 
@@ -215,16 +221,15 @@ static __always_inline_fn void plx_virtq_idle(struct plx_virtq *queue)
 static __always_inline_fn void plx_virtq_notify(struct plx_virtq *queue, bool wanted)
 {
 	if (wanted) {
+		queue->owed = false;
 		queue->withheld = 0;
 		queue->counters.kicks++;
 		plx_virtq_ring_doorbell(queue);
 		return;
 	}
 	queue->counters.suppressed++;
-	if (!queue->withheld)
-		queue->withheld = plx_cycles();
-	else
-		plx_virtq_idle(queue);
+	queue->owed = true;
+	plx_virtq_idle(queue);
 }
 
 /* Whether an index that an event waits for lies in what was published since @old (2.7.10). */

@@ -437,6 +437,31 @@ TEST_P(HostileRun, No27_SuppressedNotificationsAreSentAfterAWhile)
 	}
 }
 
+/* One who waits for an answer sends nothing more that would fill the ring. */
+TEST_P(HostileRun, No27_SuppressedFrameIsSentAfterAWhileThoughNothingMoreIs)
+{
+	const auto last = make_frame(60, 77);
+	bool got = false;
+
+	begin();
+	lies.suppress = [](unsigned, uint16_t *event, uint16_t *flags) {
+		*event = GetParam() == PACKED ? 0 : (uint16_t)(*event + 0x4000);
+		*flags = GetParam() == PACKED ? VIRTQ_PACKED_EVENT_DISABLE : VIRTQ_USED_F_NO_NOTIFY;
+	};
+	(void)traffic(4); /* it settles into the lie */
+	ASSERT_EQ(send(build(last)), 1);
+	for (unsigned i = 0; i < 5000 && !got; i++) {
+		step();
+		for (auto frame = sent(); !frame.empty(); frame = sent())
+			got |= frame == last;
+		ASSERT_EQ(plx_eth_tx_burst(txq(), nullptr, 0), 0);
+		plx_sleep(PLX_MILLISECONDS(1));
+	}
+	EXPECT_TRUE(got);
+	EXPECT_GE(counter("tx0.kicks_forced"), 1u);
+	expect_recovery();
+}
+
 TEST_P(HostileRun, No28_ValuesThatChangeAllTheTimeDoNoHarm)
 {
 	const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(3);

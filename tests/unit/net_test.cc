@@ -134,6 +134,23 @@ TEST_P(Net, TakesNoMoreThanTheRingHolds)
 	EXPECT_EQ(send(build(frame)), 1) << "there is room again";
 }
 
+TEST_P(Net, ABurstOfNoFramesFreesWhatWasSent)
+{
+	struct plx_pool *queues = pool, *others;
+
+	/* What is of another pool goes back there at once, past the queue's own cache. */
+	ASSERT_EQ(plx_pool_create(ctx, &pool_config, &others), 0) << plx_error();
+	pool = others;
+	for (unsigned i = 0; i < 100; i++)
+		ASSERT_EQ(send(build(make_frame(60, i))), 1);
+	step();
+	EXPECT_EQ(plx_pool_available(others), plx_pool_count(others) - 100);
+	EXPECT_EQ(plx_eth_tx_burst(txq(), nullptr, 0), 0);
+	expect_all_back();
+	EXPECT_EQ(plx_pool_destroy(others), 0) << plx_error();
+	pool = queues;
+}
+
 TEST_P(Net, FramesThatCannotBeSentAreDroppedAndCounted)
 {
 	auto frame = make_frame(60, 1);

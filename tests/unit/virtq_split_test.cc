@@ -288,6 +288,26 @@ TEST_F(Split, ProgressEndsTheWaitForANotification)
 	EXPECT_EQ(queue->withheld, 0u);
 }
 
+/* The device may have known of the first alone. */
+TEST_F(Split, ProgressDoesNotEndTheWaitForWhatIsStillInFlight)
+{
+	open(16);
+	plx_shared16_write(&queue->split.used->flags, VIRTQ_USED_F_NO_NOTIFY);
+	add(1, 0, 1);
+	add(2, 0, 1);
+	plx_virtq_split_publish(queue);
+	plx_virtq_split_kick(queue);
+	device_put((uint32_t)device_take(), 0);
+	ASSERT_EQ(get(), 1u);
+	plx_virtq_idle(queue);
+	ASSERT_NE(queue->withheld, 0u);
+	EXPECT_FALSE(was_notified());
+	queue->withheld -= 2 * PLX_VIRTQ_PATIENCE_CYCLES;
+	plx_virtq_idle(queue);
+	EXPECT_TRUE(was_notified());
+	EXPECT_EQ(queue->counters.forced, 1u);
+}
+
 TEST_F(Split, EventIndexDecidesOnEveryBatch)
 {
 	open(16, true);

@@ -265,6 +265,9 @@ static inline int plx_eth_rx_burst(
  * length 0, longer than the device takes, or with too many segments) is taken, freed and counted as
  * dropped. Never blocks.
  *
+ * With a @count of 0 it frees what was sent, and reminds a device that forgot about the rest: who
+ * has nothing to send for a while, and waits for answers, calls it so now and then.
+ *
  * Return: Frames taken, 0 to @count, from the first on; the rest stay the caller's. -ENODEV, -EIO
  * and -ESHUTDOWN as in plx_eth_rx_burst().
  */
