@@ -161,7 +161,7 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 	struct net *net = to_net(eth);
 	int err;
 
-	if (net->in_doubt)
+	if (net->eth.in_doubt)
 		return plx_fail(EIO, "%s: the device did not confirm its last reset: close it",
 			net->virtio->name);
 	err = check_config(net, config);
@@ -241,15 +241,15 @@ static void release(struct net *net)
 		net_rx_release(&net->rx[i]);
 		net_tx_release(&net->tx[i]);
 	}
-	net->in_doubt = false;
+	net->eth.in_doubt = false;
 }
 
 static int take_down(struct net *net, int err)
 {
 	disconnect(net);
 	if (err || !net->virtio->reset_confirmed)
-		net->in_doubt = !net->virtio->reset_confirmed;
-	if (!net->in_doubt)
+		net->eth.in_doubt = !net->virtio->reset_confirmed;
+	if (!net->eth.in_doubt)
 		release(net);
 	return err;
 }
@@ -260,7 +260,7 @@ static int start(struct plx_eth *eth)
 	struct net *net = to_net(eth);
 	int err;
 
-	if (net->in_doubt)
+	if (net->eth.in_doubt)
 		return plx_fail(EIO, "%s: the device did not confirm its last reset: close it",
 			net->virtio->name);
 	for (unsigned i = 0; i < eth->queue_pairs; i++) {

@@ -82,7 +82,6 @@ struct net {
 	struct net_config config;
 	struct plx_eth_config wanted;
 	bool check_platform; /* refuse a device that would bypass the IOMMU */
-	bool in_doubt; /* a reset was not confirmed: nothing is freed until the device is closed */
 	uint16_t max_rx_ring;
 	uint16_t max_tx_ring;
 	void *empty_header; /* DMA memory */

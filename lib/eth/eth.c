@@ -75,6 +75,9 @@ int plx_eth_start(struct plx_eth *eth)
 
 static int stop(struct plx_eth *eth)
 {
+	if (eth->in_doubt)
+		return plx_fail(EIO, "%s: the device did not confirm its last reset: close it",
+			eth->device.name);
 	if (!plx_eth_is_started(eth))
 		return 0;
 	eth->state = PLX_ETH_CONFIGURED;

@@ -37,6 +37,9 @@ struct plx_eth {
 	struct plx_device device;
 	const struct plx_eth_ops *ops;
 	enum plx_eth_state state;
+	/* Set by the driver: a reset was not confirmed, and the device may still touch its buffers.
+	 */
+	bool in_doubt;
 	unsigned queue_pairs;
 	struct plx_eth_rxq **rxq; /* queue_pairs of each, the driver's own memory */
 	struct plx_eth_txq **txq;

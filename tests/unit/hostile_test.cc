@@ -355,6 +355,19 @@ TEST_P(HostileRun, No7_WithoutAnyResetNoBufferComesBackBeforeTheDeviceIsClosed)
 	expect_all_back();
 }
 
+TEST_P(HostileRun, No7_SecondStopDoesNotCallBuffersSafeThatAreNot)
+{
+	begin();
+	plx_emu_unplug(card);
+	EXPECT_EQ(plx_eth_stop(eth), -EIO);
+	EXPECT_EQ(plx_eth_stop(eth), -EIO);
+	EXPECT_NE(std::string(plx_error()).find("did not confirm its last reset: close it"),
+		std::string::npos)
+		<< plx_error();
+	close();
+	expect_all_back();
+}
+
 TEST_P(HostileRun, No17_NeedsResetInMidRunEndsWithAStopAndAStart)
 {
 	begin();

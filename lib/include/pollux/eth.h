@@ -138,8 +138,9 @@ PLX_API int plx_eth_start(struct plx_eth *eth);
  * to be sent is back in its pool exactly once. Frames that arrived and were not yet taken by a
  * burst are dropped. Stopping a stopped device does nothing.
  *
- * Return: 0; -EIO when the device did not confirm the reset: its buffers then stay out of their
- * pools until plx_eth_close(), which takes the device from the bus first.
+ * Return: 0; -EIO when the device did not confirm the reset, now or at an earlier stop or start:
+ * its buffers then stay out of their pools until plx_eth_close(), which takes the device from the
+ * bus first.
  */
 PLX_API int plx_eth_stop(struct plx_eth *eth);
 
