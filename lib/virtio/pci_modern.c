@@ -37,12 +37,14 @@ static struct pci_modern *to_pci(struct plx_virtio *virtio)
 
 /*
  * A capability counts when its type is one that we use, its BAR exists, the bytes of it that we
- * need fit, and no earlier one of its type did (virtio 1.4, 4.1.4.1). A length field that is too
- * large is no fault: only what is needed gets mapped.
+ * need fit and lie on the boundary that their registers have to, and no earlier one of its type did
+ * (virtio 1.4, 4.1.4.1). A length field that is too large is no fault: only what is needed gets
+ * mapped.
  */
-static bool usable(struct plx_vfio_device *vfio, const struct structure *s, uint64_t needed)
+static bool usable(
+	struct plx_vfio_device *vfio, const struct structure *s, uint64_t needed, uint32_t align)
 {
-	return s->bar < VIRTIO_PCI_BARS && s->length >= needed &&
+	return s->bar < VIRTIO_PCI_BARS && s->length >= needed && !(s->offset % align) &&
 	       plx_range_fits(s->offset, needed, vfio->region[s->bar].size);
 }
 
@@ -64,6 +66,7 @@ static void consider(struct plx_vfio_device *vfio, uint8_t at, struct structures
 	uint8_t length = plx_pci_config_read8(vfio, at + VIRTIO_PCI_CAP_LEN);
 	struct structure s = {.found = true};
 	struct structure *slot;
+	uint32_t align = 4; /* 4.1.4.3.1 and 4.1.4.6.1 */
 	uint64_t needed;
 
 	if (length < VIRTIO_PCI_CAP_SIZE)
@@ -80,6 +83,7 @@ static void consider(struct plx_vfio_device *vfio, uint8_t at, struct structures
 		s.notify_multiplier = plx_pci_config_read32(vfio, at + VIRTIO_PCI_CAP_NOTIFY_MULT);
 		slot = &found->notify;
 		needed = sizeof(uint16_t);
+		align = 2; /* 4.1.4.4.1 */
 		break;
 	case VIRTIO_PCI_CAP_DEVICE_CFG:
 		slot = &found->device;
@@ -88,7 +92,7 @@ static void consider(struct plx_vfio_device *vfio, uint8_t at, struct structures
 	default:
 		return;
 	}
-	if (!slot->found && usable(vfio, &s, needed))
+	if (!slot->found && usable(vfio, &s, needed, align))
 		*slot = s;
 }
 
