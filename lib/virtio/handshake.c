@@ -66,8 +66,9 @@ static const struct plx_handshake_step device_ok[] = {
 		"vetoes the configuration"},
 	{"fill queues", PLX_HANDSHAKE_FILL, 0, NULL},
 	{"DEVICE_OK", PLX_HANDSHAKE_STATUS, VIRTIO_STATUS_DEVICE_OK, NULL},
-	{"DEVICE_OK re-read", PLX_HANDSHAKE_CHECK, VIRTIO_STATUS_DEVICE_OK,
-		"does not keep DEVICE_OK"},
+	/* Not DEVICE_OK alone: a device that took DRIVER_OK back meanwhile is not live. */
+	{"DEVICE_OK re-read", PLX_HANDSHAKE_CHECK,
+		VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_DEVICE_OK, "does not keep DEVICE_OK"},
 	{"held-back notifications", PLX_HANDSHAKE_GO_LIVE, 0, NULL},
 };
 
@@ -81,6 +82,17 @@ const struct plx_handshake plx_handshake_device_ok = {
 		"handshake=device-ok is a proposal that the standard did not take: a device that "
 		"does not know it sees a driver that sets FEATURES_OK last",
 };
+
+/*
+ * Whatever makes the device live makes it one that must be reset before its queues are freed, also
+ * when the bit was not the step's but one that the device showed of its own accord.
+ */
+static void write_status(struct plx_virtio *virtio, uint8_t status)
+{
+	if (status & virtio->handshake->live)
+		virtio->reset_confirmed = false;
+	plx_virtio_write_status(virtio, status);
+}
 
 /*
  * Bits are only ever added to what the device shows (virtio 1.4, 2.1.1). A device that asks for a
@@ -97,7 +109,7 @@ static int add_status(struct plx_virtio *virtio, uint8_t bits)
 			"%s: the device asks for a reset at the step '%s': it has a fault "
 			"of its own, which its host's log may name",
 			virtio->name, virtio->trace.step);
-	plx_virtio_write_status(virtio, status | bits);
+	write_status(virtio, status | bits);
 	return 0;
 }
 
@@ -169,8 +181,6 @@ static int take_step(struct plx_virtio *virtio, const struct plx_handshake_step 
 	case PLX_HANDSHAKE_RESET:
 		return plx_virtio_reset(virtio);
 	case PLX_HANDSHAKE_STATUS:
-		if (step->bits & virtio->handshake->live)
-			virtio->reset_confirmed = false;
 		return add_status(virtio, step->bits);
 	case PLX_HANDSHAKE_CHECK:
 		return check_status(virtio, step);
@@ -207,7 +217,7 @@ void plx_handshake_give_up(struct plx_virtio *virtio)
 	uint8_t status = plx_virtio_read_status(virtio);
 
 	if (status != PLX_VIRTIO_STATUS_GONE)
-		plx_virtio_write_status(virtio, status | VIRTIO_STATUS_FAILED);
+		write_status(virtio, status | VIRTIO_STATUS_FAILED);
 	if (is_live(virtio))
 		(void)plx_virtio_quiesce(virtio);
 	virtio->step = 0;

@@ -35,7 +35,9 @@ class FakeVirtio
 	/* What it does wrong. */
 	bool refuse_features = false;
 	bool refuse_driver_ok = false;
-	uint8_t needs_reset_when = 0; /* sets NEEDS_RESET when this bit is written */
+	uint8_t needs_reset_when = 0;     /* sets NEEDS_RESET when this bit is written */
+	uint8_t claims = 0;               /* bits that it shows although nobody wrote them */
+	uint8_t forgets_driver_ok_at = 0; /* loses DRIVER_OK when this bit is written */
 	bool never_resets = false;
 	bool function_reset_fails = false;
 	bool gone = false;
@@ -92,6 +94,9 @@ class FakeVirtio
 			status &= (uint8_t)~VIRTIO_STATUS_DRIVER_OK;
 		if (added & needs_reset_when)
 			status |= VIRTIO_STATUS_NEEDS_RESET;
+		if (added & forgets_driver_ok_at)
+			status &= (uint8_t)~VIRTIO_STATUS_DRIVER_OK;
+		status |= claims;
 	}
 
 	uint32_t field(unsigned offset, unsigned width) const

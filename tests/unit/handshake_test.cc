@@ -145,6 +145,37 @@ TEST_F(Handshake, RefusedDriverOkIsFailedAndReset)
 	EXPECT_NE(std::string(plx_error()).find("DRIVER_OK"), std::string::npos) << plx_error();
 }
 
+/* Writing back what the device shows makes it live before its time. */
+TEST_F(Handshake, DeviceThatClaimsDriverOkEarlyIsResetBeforeItsQueuesAreFreed)
+{
+	probe_and_decide();
+	device.take_writes();
+	device.claims = VIRTIO_STATUS_DRIVER_OK;
+	device.status |= device.claims;
+	driver.set_up_result = -ENOMEM;
+	EXPECT_EQ(start(), -ENOMEM);
+	EXPECT_EQ(device.take_writes(), (Writes{0xf, 0x8f, 0}));
+	EXPECT_EQ(device.function_resets, 0u);
+	EXPECT_TRUE(device.virtio.reset_confirmed);
+	device.never_resets = device.function_reset_fails = true;
+	EXPECT_EQ(start(), -ENOMEM);
+	EXPECT_FALSE(device.virtio.reset_confirmed) << "it may still use its queues";
+}
+
+/* The last look of the proposal's handshake is at both bits. */
+TEST_F(Handshake, DriverOkThatIsLostWithDeviceOkIsNoticed)
+{
+	device.virtio.handshake = &plx_handshake_device_ok;
+	device.forgets_driver_ok_at = VIRTIO_STATUS_DEVICE_OK;
+	probe_and_decide();
+	EXPECT_EQ(start(), -EPROTO);
+	EXPECT_NE(std::string(plx_error()).find("DEVICE_OK re-read"), std::string::npos)
+		<< plx_error();
+	EXPECT_EQ(driver.calls, (std::vector<std::string>{"set_up", "fill"}))
+		<< "nothing was notified";
+	EXPECT_TRUE(device.virtio.reset_confirmed);
+}
+
 TEST_F(Handshake, NeedsResetAfterDriverOkIsNoticed)
 {
 	probe_and_decide();
