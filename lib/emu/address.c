@@ -5,6 +5,7 @@
 
 #include "drivers/virtio/virtio_net_reg.h"
 
+#include <ctype.h>
 #include <string.h>
 
 /*
@@ -64,7 +65,7 @@ static const struct {
 static int hex_digit(char digit)
 {
 	static const char digits[] = "0123456789abcdef";
-	const char *at = digit ? strchr(digits, digit | 0x20) : NULL;
+	const char *at = digit ? strchr(digits, tolower((unsigned char)digit)) : NULL;
 
 	return at ? (int)(at - digits) : -1;
 }

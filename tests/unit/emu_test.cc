@@ -487,9 +487,10 @@ TEST_F(EmuAddressTest, ItSpeaksTheHandshakeThatTheDriverIsToldToUse)
 TEST_F(EmuAddressTest, BadOptionsAreRefusedWithAReason)
 {
 	const char *const bad[] = {"emu:net,dev.mac=02:00:00:00:00",
-		"emu:net,dev.mac=02:00:00:00:00:0g", "emu:net,dev.mac=01:00:00:00:00:00",
-		"emu:net,peer=nobody", "emu:net,peer=wire:", "emu:net,size=20",
-		"emu:net,dev.queues=0", "emu:net,dev.queue_size=100", "emu:net,dev.in_order=maybe",
+		"emu:net,dev.mac=02:00:00:00:00:0g", "emu:net,dev.mac=02:00:00:00:00:\x10\x12",
+		"emu:net,dev.mac=01:00:00:00:00:00", "emu:net,peer=nobody",
+		"emu:net,peer=wire:", "emu:net,size=20", "emu:net,dev.queues=0",
+		"emu:net,dev.queue_size=100", "emu:net,dev.in_order=maybe",
 		"emu:net,dev.mac=02:00:00:00:00:000", "emu:net,dev.legacy=maybe",
 		"emu:net,dev.handshake=legacy", "emu:net,veto=driver",
 		"emu:net,dev.junk_len=maybe"};
