@@ -447,7 +447,7 @@ static void use(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer
 static void write_extra(struct plx_emu_queue *queue)
 {
 	const struct plx_emu_hooks *hooks = &queue->emu->config.hooks;
-	unsigned extra = hooks->used_extra(hooks->arg, queue->index);
+	unsigned extra = MIN(hooks->used_extra(hooks->arg, queue->index), (unsigned)queue->size);
 
 	for (unsigned i = 0; i < extra; i++) {
 		uint32_t position = advance(queue, queue->packed.returned, i);

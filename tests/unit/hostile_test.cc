@@ -207,6 +207,8 @@ const Lie lie_table[] = {
 	{31, "PackedIdIsNotInFlight", PACKED, TX, BREAK, "not in flight", "",
 		used_id(1, [](uint32_t id) { return (id + kSize / 2) % kSize; })},
 	{32, "WhatIsInFlightIsMarkedUsed", PACKED, RX, SURVIVED, "", "", used_extra(0, 3)},
+	{32, "WholeRingIsMarkedUsedManyTimes", PACKED, RX, SURVIVED, "", "",
+		used_extra(0, 10 * kSize)},
 	{32, "WhatIsInFlightIsMarkedUsedOnTransmit", PACKED, TX, SURVIVED, "", "",
 		used_extra(1, kSize)},
 	{35, "UsedIndexStartsAnew", kUsedRing, RX, BREAK, "more was reported used", "",
