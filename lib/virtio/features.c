@@ -38,23 +38,20 @@ static const struct plx_feature_entry common[] = {
 
 const struct plx_feature_table plx_common_features = {common, ARRAY_SIZE(common)};
 
-static const struct plx_feature_entry *find(const struct plx_negotiation *negotiation, unsigned bit)
+static void add_table(struct plx_negotiation *negotiation, const struct plx_feature_table *table)
 {
-	for (unsigned t = 0; t < ARRAY_SIZE(negotiation->tables); t++)
-		for (unsigned i = 0; i < negotiation->tables[t]->count; i++)
-			if (negotiation->tables[t]->entry[i].bit == bit)
-				return &negotiation->tables[t]->entry[i];
-	return NULL;
+	for (unsigned i = 0; i < table->count; i++)
+		negotiation->entry[table->entry[i].bit] = &table->entry[i];
 }
 
 void plx_negotiation_init(
 	struct plx_negotiation *negotiation, const struct plx_feature_table *device_type)
 {
 	memset(negotiation, 0, sizeof(*negotiation));
-	negotiation->tables[0] = &plx_common_features;
-	negotiation->tables[1] = device_type;
+	add_table(negotiation, &plx_common_features);
+	add_table(negotiation, device_type);
 	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
-		const struct plx_feature_entry *entry = find(negotiation, bit);
+		const struct plx_feature_entry *entry = negotiation->entry[bit];
 
 		if (!entry) {
 			negotiation->why[bit] = "not known to this driver";
@@ -71,7 +68,7 @@ int plx_negotiation_options(struct plx_negotiation *negotiation, struct plx_addr
 	static const char *const choices[] = {"auto", "on", "off", NULL};
 
 	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
-		const struct plx_feature_entry *entry = find(negotiation, bit);
+		const struct plx_feature_entry *entry = negotiation->entry[bit];
 		unsigned wish = PLX_FEATURE_AUTO;
 		int found;
 
@@ -140,7 +137,7 @@ int plx_negotiation_decide(struct plx_negotiation *negotiation, const char *name
 	do {
 		settled = true;
 		for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
-			const struct plx_feature_entry *entry = find(negotiation, bit);
+			const struct plx_feature_entry *entry = negotiation->entry[bit];
 
 			if (!plx_features_has(&negotiation->accepted, bit) ||
 				satisfied(entry, &negotiation->accepted))
@@ -156,7 +153,7 @@ int plx_negotiation_decide(struct plx_negotiation *negotiation, const char *name
 			return plx_fail(ENOTSUP,
 				"%s: the feature %s=on cannot be had (%s): leave the option "
 				"out, or give the device the feature",
-				name, find(negotiation, bit)->option, negotiation->why[bit]);
+				name, negotiation->entry[bit]->option, negotiation->why[bit]);
 	return 0;
 }
 
@@ -164,7 +161,7 @@ int plx_negotiation_visit(
 	const struct plx_negotiation *negotiation, plx_feature_visit_fn *visit, void *arg)
 {
 	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
-		const struct plx_feature_entry *entry = find(negotiation, bit);
+		const struct plx_feature_entry *entry = negotiation->entry[bit];
 		char nameless[16];
 		struct plx_feature feature = {
 			.bit = bit,
@@ -192,7 +189,7 @@ char *plx_negotiation_names(const struct plx_negotiation *negotiation,
 
 	*text = '\0';
 	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
-		const struct plx_feature_entry *entry = find(negotiation, bit);
+		const struct plx_feature_entry *entry = negotiation->entry[bit];
 		int len;
 
 		if (!plx_features_has(set, bit))

@@ -74,10 +74,11 @@ enum plx_feature_wish { PLX_FEATURE_AUTO, PLX_FEATURE_ON, PLX_FEATURE_OFF };
 
 /* Everything about the negotiation of one device. */
 struct plx_negotiation {
-	const struct plx_feature_table *tables[2]; /* common, and the device type's */
-	uint8_t wish[PLX_FEATURE_BITS];            /* enum plx_feature_wish */
-	const char *why[PLX_FEATURE_BITS];         /* the reason of each decision */
-	struct plx_features understood;            /* all that this driver can use */
+	/* By their bits, of the common table and the device type's; NULL for a bit in neither. */
+	const struct plx_feature_entry *entry[PLX_FEATURE_BITS];
+	uint8_t wish[PLX_FEATURE_BITS];    /* enum plx_feature_wish */
+	const char *why[PLX_FEATURE_BITS]; /* the reason of each decision */
+	struct plx_features understood;    /* all that this driver can use */
 	struct plx_features offered;
 	struct plx_features accepted;
 };
