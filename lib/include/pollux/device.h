@@ -26,7 +26,8 @@ struct plx_feature {
 	const char *name; /**< its name in the standard without the VIRTIO_ prefix, or "bit N" */
 	bool offered;     /**< by the device */
 	bool accepted;    /**< by the driver */
-	const char *why;  /**< why it was accepted or declined, in a few words */
+	const char *why;  /**< why it was accepted or declined, in a few words; NULL as long as
+			       that is not decided */
 };
 
 /** What one line of a trace tells. */
