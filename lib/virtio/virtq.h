@@ -229,7 +229,6 @@ static __always_inline_fn void plx_virtq_notify(struct plx_virtq *queue, bool wa
 	}
 	queue->counters.suppressed++;
 	queue->owed = true;
-	plx_virtq_idle(queue);
 }
 
 /* Whether an index that an event waits for lies in what was published since @old (2.7.10). */
