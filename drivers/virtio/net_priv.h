@@ -4,6 +4,7 @@
 
 #include "drivers/drivers.h"
 #include "drivers/virtio/virtio_net_reg.h"
+#include "mem/pool.h"
 #include "virtio/virtq.h"
 
 #include <pollux/pool.h>
@@ -44,6 +45,7 @@ struct net_rxq {
 	struct plx_eth_rxq base;
 	struct plx_virtq *vq; /* NULL while stopped */
 	struct plx_pool_cache *cache;
+	struct plx_pool_map map;
 	uint16_t header_off; /* where in the buffer the device writes its header */
 	uint16_t header_len;
 	uint32_t room;     /* bytes of each buffer that the device may write */
@@ -58,6 +60,7 @@ struct net_txq {
 	struct plx_eth_txq base;
 	struct plx_virtq *vq; /* NULL while stopped */
 	struct plx_pool_cache *cache;
+	uint16_t odd;       /* frames in flight of other pools, or of several segments */
 	uint32_t frame_max; /* bytes of the longest frame, untagged */
 	uint16_t header_len;
 	bool header_apart;      /* it wants a descriptor of its own for the header */

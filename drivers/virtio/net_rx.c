@@ -25,6 +25,19 @@ static int give_up(struct net_rxq *queue, unsigned received)
 	return received ? (int)received : plx_virtq_fail(queue->vq);
 }
 
+/* Take packets to post, at most @want. Return: how many; 0 when the pool is empty. */
+static __always_inline_fn unsigned take_fresh(
+	struct net_rxq *queue, struct plx_packet **fresh, unsigned want)
+{
+	if (likely(plx_pool_get(queue->cache, fresh, want)))
+		return want;
+	want = MIN(plx_pool_cache_fill(queue->cache, 1), want);
+	if (plx_pool_get(queue->cache, fresh, want))
+		return want;
+	net_counter_add(&queue->counters.no_buffers, 1);
+	return 0;
+}
+
 /* A buffer is one piece of memory, whether it takes one descriptor or two. */
 static __always_inline_fn void post(
 	struct net_rxq *queue, struct plx_packet *packet, const bool packed)
@@ -48,23 +61,34 @@ static __always_inline_fn void post(
  */
 static __always_inline_fn void refill(struct net_rxq *queue, const bool packed)
 {
-	struct plx_virtq *vq = queue->vq;
-	struct plx_packet *batch[NET_BATCH];
-
 	const unsigned each = 1 + queue->header_apart; /* descriptors */
+	struct plx_virtq *vq = queue->vq;
+	struct plx_packet *fresh[NET_BATCH];
+	unsigned count = 1;
 
-	while (vq->free_count >= each) {
-		uint32_t want = MIN(vq->free_count / each, (uint32_t)NET_BATCH);
+	while (count && vq->free_count >= each) {
+		count = take_fresh(queue, fresh, MIN(vq->free_count / each, (unsigned)NET_BATCH));
+		for (unsigned i = 0; i < count; i++)
+			post(queue, fresh[i], packed);
+	}
+	plx_virtq_publish(vq, packed);
+}
 
-		if (!plx_pool_get(queue->cache, batch, want)) {
-			want = MIN(plx_pool_cache_fill(queue->cache, 1), want);
-			if (!plx_pool_get(queue->cache, batch, want)) {
-				net_counter_add(&queue->counters.no_buffers, 1);
-				break;
-			}
-		}
-		for (uint32_t i = 0; i < want; i++)
-			post(queue, batch[i], packed);
+/* The same of an ordered queue whose buffers take one descriptor each. */
+static __always_inline_fn void refill_run(struct net_rxq *queue, const bool packed)
+{
+	struct plx_virtq *vq = queue->vq;
+	struct plx_virtq_buffer buffers[NET_BATCH];
+	struct plx_packet *fresh[NET_BATCH];
+	unsigned count = 1;
+
+	while (count && vq->free_count) {
+		count = take_fresh(queue, fresh, MIN(vq->free_count, (unsigned)NET_BATCH));
+		for (unsigned i = 0; i < count; i++)
+			buffers[i] = (struct plx_virtq_buffer){
+				plx_pool_map_iova(&queue->map, fresh[i]) + queue->header_off,
+				queue->room};
+		plx_virtq_post(vq, (void *const *)fresh, buffers, count, true, packed);
 	}
 	plx_virtq_publish(vq, packed);
 }
@@ -101,17 +125,30 @@ static __always_inline_fn void set_first(
 	packet->flags = 0;
 }
 
+/* Buffers of an ordered queue that were taken together; what follows them is still in the ring. */
+struct run {
+	struct plx_packet **packets;
+	const uint32_t *len;
+	unsigned count;
+	unsigned at;
+};
+
 /* Take the next buffer of a frame. Return: NULL when none has come, or the queue broke. */
-static struct plx_packet *next_segment(struct net_rxq *queue)
+static struct plx_packet *next_segment(struct net_rxq *queue, struct run *run)
 {
 	struct plx_packet *segment;
 	uint32_t len;
 
-	if (!plx_virtq_ready(queue->vq, queue->vq->is_packed))
-		return NULL;
-	segment = plx_virtq_pop(queue->vq, &len, true, queue->vq->is_packed);
-	if (!segment)
-		return NULL;
+	if (run->at < run->count) {
+		segment = run->packets[run->at];
+		len = run->len[run->at++];
+	} else {
+		if (!plx_virtq_ready(queue->vq, queue->vq->is_packed))
+			return NULL;
+		segment = plx_virtq_pop(queue->vq, &len, true, queue->vq->is_packed);
+		if (!segment)
+			return NULL;
+	}
 	segment->next = NULL;
 	segment->data_off = queue->header_off;
 	segment->data_len = (uint16_t)len;
@@ -124,7 +161,8 @@ static struct plx_packet *next_segment(struct net_rxq *queue)
  * Return: Whether the whole frame is behind @first; otherwise it was dropped, for a reason of its
  * own or since the queue broke.
  */
-static bool collect(struct net_rxq *queue, struct plx_packet *first, unsigned buffers)
+static bool collect(
+	struct net_rxq *queue, struct plx_packet *first, unsigned buffers, struct run *run)
 {
 	struct plx_packet *last = first;
 	bool bad_length = false;
@@ -134,7 +172,7 @@ static bool collect(struct net_rxq *queue, struct plx_packet *first, unsigned bu
 		return false;
 	}
 	while (--buffers) {
-		struct plx_packet *segment = next_segment(queue);
+		struct plx_packet *segment = next_segment(queue, run);
 
 		if (!segment) {
 			drop(queue, first, &queue->counters.missing_buffers);
@@ -153,70 +191,165 @@ static bool collect(struct net_rxq *queue, struct plx_packet *first, unsigned bu
 	return true;
 }
 
+/* Make a frame of a buffer, and of those behind it. Return: whether it is one to hand on. */
+static __always_inline_fn bool make_frame(struct net_rxq *queue, struct plx_packet *packet,
+	uint32_t len, struct run *run, const bool mergeable)
+{
+	unsigned buffers;
+
+	if (device_lies(len <= queue->header_len)) {
+		packet->next = NULL;
+		drop(queue, packet, &queue->counters.short_header);
+		return false;
+	}
+	set_first(queue, packet, len);
+	buffers = mergeable ? header_num_buffers(queue, packet) : 1;
+	return likely(buffers == 1) || collect(queue, packet, buffers, run);
+}
+
+/* Take frames one by one, in whatever order the device returns its buffers. */
+static __always_inline_fn unsigned receive_singly(struct net_rxq *queue,
+	struct plx_packet **packets, unsigned count, const bool mergeable, const bool packed)
+{
+	struct plx_virtq *vq = queue->vq;
+	struct run none = {.count = 0};
+	unsigned received = 0;
+
+	while (received < count && plx_virtq_ready(vq, packed)) {
+		uint32_t len;
+		struct plx_packet *packet = plx_virtq_pop(vq, &len, true, packed);
+
+		if (device_lies(!packet))
+			break;
+		if (make_frame(queue, packet, len, &none, mergeable))
+			packets[received++] = packet;
+	}
+	return received;
+}
+
+/* Take a run of buffers, and make frames of them where they are. */
+static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx_packet **packets,
+	unsigned count, bool *odd, const bool mergeable, const bool packed)
+{
+	uint32_t len[NET_BATCH];
+	struct run run = {packets, len, 0, 0};
+	unsigned received = 0;
+
+	run.count = plx_virtq_take(queue->vq, (void **)packets, len, count, true, odd, packed);
+	for (unsigned i = 0; mergeable && i < run.count; i++)
+		__builtin_prefetch(
+			plx_pool_map_buffer(&queue->map, packets[i]) + queue->header_off);
+	if (run.count)
+		refill_run(queue, packed);
+	while (run.at < run.count) {
+		struct plx_packet *packet = packets[run.at];
+
+		if (likely(make_frame(queue, packet, len[run.at++], &run, mergeable)))
+			packets[received++] = packet;
+	}
+	return received;
+}
+
+/* What follows on the frames that were taken. Return: as plx_eth_rx_burst(). */
+static __always_inline_fn int finish(
+	struct net_rxq *queue, struct plx_packet **packets, unsigned received, const bool packed)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < received; i++)
+		bytes += packets[i]->len;
+	net_counter_add(&queue->counters.packets, received);
+	net_counter_add(&queue->counters.bytes, bytes);
+	if (device_lies(queue->vq->fault))
+		return give_up(queue, received);
+	plx_virtq_kick(queue->vq, packed);
+	if (!received)
+		plx_virtq_idle(queue->vq);
+	return (int)received;
+}
+
+static __always_inline_fn int receive_any_order(struct plx_eth_rxq *base,
+	struct plx_packet **packets, unsigned count, const bool mergeable, const bool packed)
+{
+	struct net_rxq *queue = container_of(base, struct net_rxq, base);
+	unsigned received = receive_singly(queue, packets, count, mergeable, packed);
+
+	if (!queue->vq->fault && queue->vq->free_count >= MIN(queue->vq->size / 4, NET_BATCH))
+		refill(queue, packed);
+	return finish(queue, packets, received, packed);
+}
+
+static unsigned leave_order(
+	struct net_rxq *queue, struct plx_packet **packets, unsigned count, bool mergeable);
+
 /* The one body of receiving; @mergeable and @packed are constants. */
 static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packet **packets,
 	unsigned count, const bool mergeable, const bool packed)
 {
 	struct net_rxq *queue = container_of(base, struct net_rxq, base);
-	struct plx_virtq *vq = queue->vq;
-	unsigned received = 0;
-	uint64_t bytes = 0;
+	unsigned received = 0, want, got;
+	bool odd = false;
 
-	while (received < count && plx_virtq_ready(vq, packed)) {
-		struct plx_packet *packet;
-		unsigned buffers;
-		uint32_t len;
-
-		packet = plx_virtq_pop(vq, &len, true, packed);
-		if (device_lies(!packet))
-			break;
-		if (device_lies(len <= queue->header_len)) {
-			packet->next = NULL;
-			drop(queue, packet, &queue->counters.short_header);
-			continue;
-		}
-		set_first(queue, packet, len);
-		buffers = mergeable ? header_num_buffers(queue, packet) : 1;
-		if (unlikely(buffers != 1) && !collect(queue, packet, buffers))
-			continue;
-		bytes += packet->len;
-		packets[received++] = packet;
-	}
-	net_counter_add(&queue->counters.packets, received);
-	net_counter_add(&queue->counters.bytes, bytes);
-	if (device_lies(vq->fault))
-		return give_up(queue, received);
-	if (vq->free_count >= MIN(vq->size / 4, NET_BATCH)) {
-		refill(queue, packed);
-		plx_virtq_kick(vq, packed);
-	} else if (!received) {
-		plx_virtq_idle(vq);
-	}
-	return (int)received;
+	do {
+		want = MIN(count - received, (unsigned)NET_BATCH);
+		got = receive_run(queue, packets + received, want, &odd, mergeable, packed);
+		received += got;
+	} while (unlikely(got == NET_BATCH) && received < count);
+	if (unlikely(odd) && received < count)
+		received += leave_order(queue, packets + received, count - received, mergeable);
+	return finish(queue, packets, received, packed);
 }
 
-#define INSTANCE(name, mergeable, packed)                                                          \
+#define INSTANCE(name, body, mergeable, packed)                                                    \
 	static int name(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)     \
 	{                                                                                          \
-		return receive(base, packets, count, mergeable, packed);                           \
+		return body(base, packets, count, mergeable, packed);                              \
 	}
 
-INSTANCE(receive_split, false, false)
-INSTANCE(receive_split_mergeable, true, false)
-INSTANCE(receive_packed, false, true)
-INSTANCE(receive_packed_mergeable, true, true)
+INSTANCE(receive_split, receive, false, false)
+INSTANCE(receive_split_mergeable, receive, true, false)
+INSTANCE(receive_packed, receive, false, true)
+INSTANCE(receive_packed_mergeable, receive, true, true)
+INSTANCE(receive_split_any, receive_any_order, false, false)
+INSTANCE(receive_split_mergeable_any, receive_any_order, true, false)
+INSTANCE(receive_packed_any, receive_any_order, false, true)
+INSTANCE(receive_packed_mergeable_any, receive_any_order, true, true)
 
 #undef INSTANCE
 
-/* Every path, by what was negotiated. */
-static const struct {
+/* Every path, by what was negotiated, and by what the device does with it. */
+static const struct path {
 	int (*burst)(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count);
 	const char *name;
-} paths[2][2] = {
-	/* [packed][mergeable] */
-	{{receive_split, "split, one buffer"}, {receive_split_mergeable, "split, mergeable"}},
-	{{receive_packed, "packed, one buffer"}, {receive_packed_mergeable, "packed, mergeable"}},
+} paths[2][2][2] = {
+	/* [any order][packed][mergeable] */
+	{{{receive_split, "split, one buffer"}, {receive_split_mergeable, "split, mergeable"}},
+		{{receive_packed, "packed, one buffer"},
+			{receive_packed_mergeable, "packed, mergeable"}}},
+	{{{receive_split_any, "split, one buffer, any order"},
+		 {receive_split_mergeable_any, "split, mergeable, any order"}},
+		{{receive_packed_any, "packed, one buffer, any order"},
+			{receive_packed_mergeable_any, "packed, mergeable, any order"}}},
 };
+
+static void choose_path(struct net_rxq *queue, bool mergeable)
+{
+	bool any_order = !queue->vq->ordered || queue->header_apart;
+	const struct path *path = &paths[any_order][queue->vq->is_packed][mergeable];
+
+	queue->path = path->name;
+	queue->base.burst = path->burst;
+}
+
+/* What comes next is no part of a run: the device is not in order any more, or it lies. */
+static unsigned leave_order(
+	struct net_rxq *queue, struct plx_packet **packets, unsigned count, bool mergeable)
+{
+	unsigned received = receive_singly(queue, packets, count, mergeable, queue->vq->is_packed);
+
+	choose_path(queue, mergeable);
+	return received;
+}
 
 /* --- life --- */
 
@@ -229,10 +362,13 @@ int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
 	queue->header_apart = net_header_apart(net->virtio);
 	queue->header_off = plx_pool_headroom(pool);
 	queue->room = plx_pool_data_size(pool);
+	queue->map = plx_pool_map(pool);
 	err = plx_pool_cache_create(pool, &queue->cache);
-	if (err)
-		return err;
-	return plx_virtq_create(net->virtio, index, net->wanted.rx_ring, 1024, &queue->vq);
+	if (!err)
+		err = plx_virtq_create(net->virtio, index, net->wanted.rx_ring, 1024, &queue->vq);
+	if (!err)
+		plx_virtq_set_room(queue->vq, queue->room);
+	return err;
 }
 
 int net_rx_fill(struct net_rxq *queue)
@@ -248,12 +384,8 @@ int net_rx_fill(struct net_rxq *queue)
 
 void net_rx_run(struct net *net, struct net_rxq *queue)
 {
-	bool mergeable = plx_virtio_has(net->virtio, VIRTIO_NET_F_MRG_RXBUF);
-	bool packed = queue->vq->is_packed;
-
-	queue->path = paths[packed][mergeable].name;
-	queue->base.burst = paths[packed][mergeable].burst;
-	plx_virtq_kick(queue->vq, packed);
+	choose_path(queue, plx_virtio_has(net->virtio, VIRTIO_NET_F_MRG_RXBUF));
+	plx_virtq_kick(queue->vq, queue->vq->is_packed);
 	if (queue->vq->counters.kicks)
 		plx_trace_add(&net->virtio->trace, PLX_TRACE_NOTIFY, queue->vq->index, 0);
 }

@@ -195,6 +195,18 @@ struct plx_mem *plx_pool_memory(const struct plx_pool *pool)
 	return pool->mem;
 }
 
+struct plx_pool_map plx_pool_map(const struct plx_pool *pool)
+{
+	uint64_t scale = pool->stride / sizeof(struct plx_packet);
+	uint64_t offset = scale * (uintptr_t)pool->packets;
+
+	return (struct plx_pool_map){
+		.scale = scale,
+		.iova = plx_mem_iova(pool->mem, pool->buffers) - offset,
+		.buffer = (uintptr_t)pool->buffers - offset,
+	};
+}
+
 uint32_t plx_pool_available(struct plx_pool *pool)
 {
 	uint32_t available;

@@ -13,4 +13,28 @@ int plx_pool_create_in(
 /* The memory that a pool's packets lie in, to see that a device can reach them. */
 struct plx_mem *plx_pool_memory(const struct plx_pool *pool);
 
+/*
+ * Where the buffers of a pool's packets lie, without a look at the packets, which may not be in any
+ * cache: both numbers are a multiple of the packet's own address plus a constant.
+ */
+struct plx_pool_map {
+	uint64_t scale;
+	uint64_t iova;
+	uint64_t buffer;
+};
+
+struct plx_pool_map plx_pool_map(const struct plx_pool *pool);
+
+static inline uint64_t plx_pool_map_iova(
+	const struct plx_pool_map *map, const struct plx_packet *packet)
+{
+	return map->iova + map->scale * (uintptr_t)packet;
+}
+
+static inline uint8_t *plx_pool_map_buffer(
+	const struct plx_pool_map *map, const struct plx_packet *packet)
+{
+	return (uint8_t *)(uintptr_t)(map->buffer + map->scale * (uintptr_t)packet);
+}
+
 #endif
