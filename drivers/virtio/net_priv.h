@@ -60,7 +60,8 @@ struct net_txq {
 	struct plx_eth_txq base;
 	struct plx_virtq *vq; /* NULL while stopped */
 	struct plx_pool_cache *cache;
-	uint16_t odd;       /* frames in flight of other pools, or of several segments */
+	uint16_t odd;       /* frames in flight that are not plain */
+	bool in_runs;       /* plain frames are posted many at a time */
 	uint32_t frame_max; /* bytes of the longest frame, untagged */
 	uint16_t header_len;
 	bool header_apart;      /* it wants a descriptor of its own for the header */

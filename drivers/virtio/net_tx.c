@@ -68,22 +68,52 @@ static __always_inline_fn void give_back_frame(
 	}
 }
 
-/* Fetch what the device has sent. */
-static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
+/* Whether a frame is one plain segment of the queue's own pool, with room for the header. */
+static __always_inline_fn bool is_plain(
+	const struct net_txq *queue, const struct plx_packet *packet)
 {
+	return packet->segments == 1 && packet->pool == queue->cache->pool &&
+	       (uint32_t)packet->data_len - 1 < queue->frame_max &&
+	       packet->data_off >= queue->header_len;
+}
+
+/* One by one, in whatever order the device sent them. */
+static void reclaim_singly(struct net_txq *queue)
+{
+	struct plx_virtq *vq = queue->vq;
 	struct returning returning = {.count = 0};
 
 	/* What is sent while we look may wait: the work of one call is bounded by a ring. */
-	for (unsigned left = queue->vq->in_flight; left && plx_virtq_ready(queue->vq, packed);
-		left--) {
+	for (unsigned left = vq->in_flight; left && plx_virtq_ready(vq, vq->is_packed); left--) {
 		uint32_t len;
-		struct plx_packet *packet = plx_virtq_pop(queue->vq, &len, false, packed);
+		struct plx_packet *packet = plx_virtq_pop(vq, &len, false, vq->is_packed);
 
 		if (device_lies(!packet))
 			break;
+		queue->odd = (uint16_t)(queue->odd - !is_plain(queue, packet));
 		give_back_frame(queue, &returning, packet);
 	}
 	put_batch(queue, returning.packet, returning.count);
+}
+
+/* Fetch what the device has sent. */
+static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
+{
+	struct plx_virtq *vq = queue->vq;
+	bool odd = !vq->ordered || queue->odd;
+	unsigned left = vq->in_flight;
+
+	while (left && !odd) {
+		struct plx_packet *done[NET_BATCH];
+		uint32_t len[NET_BATCH];
+		unsigned count = MIN(left, (unsigned)NET_BATCH);
+
+		count = plx_virtq_take(vq, (void **)done, len, count, false, &odd, packed);
+		plx_pool_put(queue->cache, done, count);
+		left = count == NET_BATCH ? left - count : 0;
+	}
+	if (unlikely(odd))
+		reclaim_singly(queue);
 }
 
 /* A VLAN tag does not count against the MTU (5.1.4.2). */
@@ -156,8 +186,8 @@ static void add_chain(
 
 enum outcome { SENT, DROPPED, NO_ROOM };
 
-/* A frame that is not one plain segment with headroom, or that looks wrong. */
-static enum outcome send_slowly(struct net_txq *queue, struct plx_packet *packet)
+/* A frame that is not plain, or that looks wrong. */
+static enum outcome send_singly(struct net_txq *queue, struct plx_packet *packet)
 {
 	bool apart = queue->header_apart || plx_packet_headroom(packet) < queue->header_len;
 	uint32_t len;
@@ -175,25 +205,29 @@ static enum outcome send_slowly(struct net_txq *queue, struct plx_packet *packet
 	if (segments + apart > queue->vq->free_count)
 		return NO_ROOM;
 	add_chain(queue, packet, segments, apart);
+	queue->odd = (uint16_t)(queue->odd + !is_plain(queue, packet));
 	return SENT;
 }
 
-static __always_inline_fn enum outcome send(
-	struct net_txq *queue, struct plx_packet *packet, const bool packed)
+/* Send the plain frames that come first. Return: how many. */
+static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_packet **packets,
+	unsigned count, uint64_t *bytes, const bool packed)
 {
-	struct plx_virtq_buffer buffer;
+	struct plx_virtq_buffer buffers[NET_BATCH];
+	unsigned sent = 0;
 
-	if (unlikely(packet->segments != 1 || !packet->data_len ||
-		     packet->data_len > queue->frame_max ||
-		     plx_packet_headroom(packet) < queue->header_len || queue->header_apart))
-		return send_slowly(queue, packet);
-	if (unlikely(!queue->vq->free_count))
-		return NO_ROOM;
-	write_header(queue, packet);
-	buffer.iova = plx_packet_data_iova(packet) - queue->header_len;
-	buffer.len = (uint32_t)packet->data_len + queue->header_len;
-	plx_virtq_add(queue->vq, &buffer, 1, 0, packet, packed);
-	return SENT;
+	count = MIN(count, MIN((unsigned)queue->vq->free_count, (unsigned)NET_BATCH));
+	for (; sent < count && likely(is_plain(queue, packets[sent])); sent++) {
+		struct plx_packet *packet = packets[sent];
+
+		write_header(queue, packet);
+		buffers[sent] =
+			(struct plx_virtq_buffer){plx_packet_data_iova(packet) - queue->header_len,
+				(uint32_t)packet->data_len + queue->header_len};
+		*bytes += packet->data_len;
+	}
+	plx_virtq_post(queue->vq, (void *const *)packets, buffers, sent, false, packed);
+	return sent;
 }
 
 /*
@@ -229,17 +263,28 @@ static __always_inline_fn int transmit(
 		queue->base.burst = transmit_broken;
 		return plx_virtq_fail(vq);
 	}
-	for (; taken < count; taken++) {
-		struct plx_packet *packet = packets[taken];
-		/* Once sent, the packet may be the device's and soon somebody else's. */
-		uint32_t len = likely(packet->segments == 1) ? packet->data_len : packet->len;
-		enum outcome outcome = send(queue, packet, packed);
+	while (taken < count) {
+		unsigned run =
+			likely(queue->in_runs && vq->ordered)
+				? send_run(queue, packets + taken, count - taken, &bytes, packed)
+				: 0;
+		struct plx_packet *packet;
+		enum outcome outcome;
+		uint32_t len;
 
+		taken += run;
+		if (taken == count || run == NET_BATCH)
+			continue;
+		packet = packets[taken];
+		/* Once sent, the packet may be the device's and soon somebody else's. */
+		len = likely(packet->segments == 1) ? packet->data_len : packet->len;
+		outcome = send_singly(queue, packet);
 		if (unlikely(outcome == NO_ROOM)) {
 			net_counter_add(&queue->counters.full, 1);
 			plx_virtq_idle(vq);
 			break;
 		}
+		taken++;
 		if (unlikely(outcome == DROPPED))
 			dropped++;
 		else
@@ -271,6 +316,8 @@ int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index)
 
 	queue->header_len = net_header_len(net->virtio);
 	queue->header_apart = net_header_apart(net->virtio);
+	queue->in_runs = !queue->header_apart;
+	queue->odd = 0;
 	queue->empty_header = plx_mem_iova(net->virtio->mem, net->empty_header);
 	queue->frame_max =
 		net->config.mtu_given ? net->config.mtu + NET_ETHERNET_HEADER : NET_FRAME_MAX;

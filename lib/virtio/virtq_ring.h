@@ -52,6 +52,11 @@ static __always_inline_fn void *plx_virtq_pop(
 static __always_inline_fn unsigned plx_virtq_take(struct plx_virtq *queue, void **cookies,
 	uint32_t *len, unsigned count, const bool check_len, bool *odd, const bool packed)
 {
+	/* A chain of several descriptors is for plx_virtq_pop(), and what lies behind it too. */
+	if (unlikely(queue->chains)) {
+		*odd = true;
+		return 0;
+	}
 	return packed ? plx_virtq_packed_take(queue, cookies, len, count, check_len, odd)
 		      : plx_virtq_split_take(queue, cookies, len, count, check_len, odd);
 }
