@@ -60,12 +60,14 @@ struct net_txq {
 	struct plx_eth_txq base;
 	struct plx_virtq *vq; /* NULL while stopped */
 	struct plx_pool_cache *cache;
-	uint16_t odd;       /* frames in flight that are not plain */
-	bool in_runs;       /* plain frames are posted many at a time */
-	uint32_t frame_max; /* bytes of the longest frame, untagged */
+	const struct plx_pool *home; /* of all plain frames in flight */
+	uint16_t odd;                /* frames in flight that are not plain */
+	bool in_runs;                /* plain frames are posted many at a time */
+	uint32_t frame_max;          /* bytes of the longest frame, untagged */
 	uint16_t header_len;
 	bool header_apart;      /* it wants a descriptor of its own for the header */
 	uint16_t reclaim_below; /* free descriptors under which sent frames are fetched */
+	uint16_t worth_while;   /* free descriptors under which a ring counts as full */
 	uint64_t empty_header;  /* IOVA of a header of zeros, for frames without headroom */
 	struct net_tx_counters counters;
 	const char *path;
