@@ -220,9 +220,11 @@ static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_pa
 	unsigned sent = 0;
 
 	count = MIN(count, MIN((unsigned)queue->vq->free_count, (unsigned)NET_BATCH));
-	/* Plain frames in flight are all of one pool, so that nobody needs to look at each again.
+	/*
+	 * Plain frames are all of one pool, so that nobody needs to look at each again. It changes
+	 * when nothing is in flight that was judged by another.
 	 */
-	if (queue->vq->in_flight == queue->odd)
+	if (!queue->vq->in_flight)
 		queue->home = packets[0]->pool;
 	for (; sent < count && likely(is_plain(queue, packets[sent])); sent++) {
 		struct plx_packet *packet = packets[sent];
