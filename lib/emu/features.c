@@ -82,6 +82,9 @@ uint64_t plx_emu_offer(const struct plx_emu *emu, unsigned half)
 
 	if (emu->legacy)
 		return half ? 0 : (uint32_t)offer;
+	/* The proposal has no bit in its status for it. */
+	if (!half && emu->config.handshake == PLX_EMU_DEVICE_OK)
+		offer &= ~BIT(VIRTIO_F_SUSPEND);
 	return half ? offer : offer & ~LEGACY_BITS;
 }
 

@@ -219,6 +219,16 @@ TEST_P(Suspend, BrokenQueueStaysBrokenWhenResumed)
 	EXPECT_EQ(plx_eth_rx_burst(rxq(), &packet, 1), -EIO);
 }
 
+/* Its status has no bit for it, whatever features it is told to have. */
+TEST_P(Suspend, CardOfTheProposalDoesNotOfferIt)
+{
+	config.handshake = PLX_EMU_DEVICE_OK;
+	run(",handshake=device-ok");
+	EXPECT_EQ(plx_eth_suspend(eth), -ENOTSUP);
+	EXPECT_NE(std::string(plx_error()).find("not offered"), std::string::npos) << plx_error();
+	expect_traffic();
+}
+
 INSTANTIATE_TEST_SUITE_P(Layouts, Suspend, ::testing::Values(false, true),
 	[](const ::testing::TestParamInfo<bool> &info) { return info.param ? "Packed" : "Split"; });
 
