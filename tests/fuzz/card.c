@@ -322,7 +322,7 @@ int fuzz_card_open(struct fuzz_card *card, const char *options)
 		card->ctx, plx_emu_device(card->emu), VIRTIO_ID_NET, &address, &virtio));
 	if (!err) {
 		/* A deadline that is over at once: the same tries each time. */
-		virtio->limits.reset = 0;
+		virtio->limits.reset = virtio->limits.suspend = 0;
 		err = FUZZ_CALL(plx_drivers_open_eth(card->ctx, virtio, &address, &card->eth));
 	}
 	if (err)

@@ -22,6 +22,7 @@ static int start(struct fuzz_card *card, struct fuzz_input *in)
 	plx_emu_config_offer(config, VIRTIO_F_RING_PACKED, card->packed);
 	plx_emu_config_offer(config, VIRTIO_F_EVENT_IDX, layout & 8);
 	plx_emu_config_offer(config, VIRTIO_F_ANY_LAYOUT, layout & 16);
+	plx_emu_config_offer(config, VIRTIO_F_SUSPEND, true);
 	config->interface = legacy ? PLX_EMU_TRANSITIONAL : PLX_EMU_MODERN_ONLY;
 	config->seed = layout & 32 ? size : 0;
 	config->junk_len = layout & 64;

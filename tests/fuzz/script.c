@@ -144,6 +144,20 @@ static void start(struct fuzz_card *card, struct fuzz_input *in)
 	(void)fuzz_card_start(card);
 }
 
+static void suspend(struct fuzz_card *card, struct fuzz_input *in)
+{
+	(void)in;
+	fuzz_card_allow_control(card);
+	(void)FUZZ_CALL(plx_eth_suspend(card->eth));
+}
+
+static void resume(struct fuzz_card *card, struct fuzz_input *in)
+{
+	(void)in;
+	fuzz_card_allow_control(card);
+	(void)FUZZ_CALL(plx_eth_resume(card->eth));
+}
+
 static void configure(struct fuzz_card *card, struct fuzz_input *in)
 {
 	uint8_t rx = fuzz_u8(in), tx = fuzz_u8(in);
@@ -460,6 +474,8 @@ static step_fn *const steps[] = {
 	ask,
 	configure,
 	lie_in_registers,
+	suspend,
+	resume,
 };
 
 void fuzz_card_script(struct fuzz_card *card, struct fuzz_input *in)
