@@ -9,8 +9,8 @@ A row says either which tests show its rule or why the rule binds nothing here. 
 one test, of a parameterised one all instances or with "/instance" that one; * stands for any text. A
 reason begins with its kind, see REASONS; what can be looked up in the code is looked up there.
 
-With POLLUX_UNIT_RESULTS in the environment, the JUnit file of the unit suite, the named tests must have
-passed there; without it they are run.
+With POLLUX_UNIT_RESULTS or POLLUX_QEMU_RESULTS in the environment, the JUnit file of that suite, the tests
+of its programs must have passed there; without it they are run.
 """
 
 import collections
@@ -190,7 +190,8 @@ def read_results(path, program_of):
 
 def meson_program(suite):
     """Of a file by meson, whose suites are called "pollux.pollux:unit / net.Layouts/Net"."""
-    return "unit_" + suite.get("name").partition(" / ")[2].partition(".")[0]
+    where, _, test = suite.get("name").partition(" / ")
+    return where.rpartition(":")[2] + "_" + test.partition(".")[0]
 
 
 def run_tests(programs, wanted):
@@ -220,8 +221,11 @@ def check_tests(rows, programs):
             wanted[program].add(pattern)
         else:
             unknown.append(f"{row.id}: there is no test {program or ''}{':' if program else ''}{pattern}")
-    path = os.environ.get("POLLUX_UNIT_RESULTS")
-    results = read_results(path, meson_program) if path else run_tests(programs, wanted)
+    results = {}
+    for suite in ("unit", "qemu"):
+        mine = {name: patterns for name, patterns in wanted.items() if name.startswith(suite + "_")}
+        path = os.environ.get(f"POLLUX_{suite.upper()}_RESULTS")
+        results.update(read_results(path, meson_program) if path else run_tests(programs, mine))
     for program, patterns in sorted(wanted.items()):
         for test in sorted({test for p in patterns for test in matching(p, tests[program])}):
             if (program, test) not in results:
@@ -262,7 +266,8 @@ def page(rows):
 
 Every rule that virtio 1.4 has for drivers, in our own words, with the tests that show that Pollux keeps
 it, or the reason why it binds nothing here. `unit_net:Net.SendsChainsAsOneFrame` is the test of that name
-in tests/unit/net_test.cc, in all its variants. `EmuBreachTest` and its like are controls: they break the
+in tests/unit/net_test.cc, in all its variants, and `qemu_life:...` one of tests/qemu/life_test.cc, which
+runs on QEMU's own devices. `EmuBreachTest` and its like are controls: they break the
 rule on purpose and see that the strict card in lib/emu, on which the driver's own tests run, notes it.
 
 - *not accepted*: the rule belongs to a feature that the driver declines;
