@@ -23,7 +23,8 @@ struct plx_device;
 /** One negotiable feature. */
 struct plx_feature {
 	unsigned bit;     /**< its number in the standard */
-	const char *name; /**< its name in the standard without the VIRTIO_ prefix, or "bit N" */
+	const char *name; /**< its name in the standard without the VIRTIO_ prefix, or "bit N";
+			       valid only during the visit */
 	bool offered;     /**< by the device */
 	bool accepted;    /**< by the driver */
 	const char *why;  /**< why it was accepted or declined, in a few words; NULL as long as

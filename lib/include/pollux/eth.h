@@ -79,7 +79,7 @@ struct plx_eth_stats {
 
 /** One counter of a device. */
 struct plx_eth_counter {
-	const char *name; /**< such as "rx0.drop.short_header"; lives as long as the device */
+	const char *name; /**< such as "rx0.drop.short_header"; valid only during the visit */
 	uint64_t value;   /**< since the device was started */
 };
 
