@@ -54,6 +54,9 @@ int plx_address_parse(struct plx_address *address, const char *text)
 	int err;
 
 	*address = (struct plx_address){.scheme = "pci"};
+	if (!text)
+		return plx_fail(
+			EINVAL, "there is no device address: write one such as 0000:00:03.0");
 	address->text = strdup(text);
 	if (!address->text)
 		return plx_fail(ENOMEM, "out of memory for the parts of a device's address");

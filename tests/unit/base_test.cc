@@ -369,6 +369,8 @@ TEST_F(Options, RejectsWhatIsNoAddress)
 		EXPECT_EQ(parse(text), -EINVAL) << text;
 		EXPECT_EQ(address.text, nullptr);
 	}
+	EXPECT_EQ(parse(nullptr), -EINVAL);
+	EXPECT_EQ(address.text, nullptr);
 	EXPECT_EQ(parse("emu:net,queue"), -EINVAL);
 	EXPECT_NE(std::string(plx_error()).find("'queue'"), std::string::npos) << plx_error();
 }
