@@ -281,6 +281,7 @@ static const struct plx_virtio_transport transport = {
 	.read_config = read_config,
 	.queue_max = queue_max,
 	.queue_setup = queue_setup,
+	.check = plx_virtio_check_status,
 	.reset_function = reset_function,
 	.last_resort = "resetting the PCI function",
 	.close = close_device,

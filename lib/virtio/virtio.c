@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "virtio/virtio.h"
 
+#include "virtio/virtio_reg.h"
+
 #include <string.h>
 
 void plx_virtio_init(struct plx_virtio *virtio, const struct plx_virtio_transport *transport,
@@ -87,6 +89,17 @@ void plx_virtio_write_status(struct plx_virtio *virtio, uint8_t status)
 {
 	plx_trace_add(&virtio->trace, PLX_TRACE_STATUS_WRITE, status, 0);
 	virtio->transport->write_status(virtio, status);
+}
+
+/* Not traced: any thread may ask, and the trace belongs to the control calls. */
+int plx_virtio_check_status(struct plx_virtio *virtio)
+{
+	uint8_t status = virtio->transport->read_status(virtio);
+
+	if (status == PLX_VIRTIO_STATUS_GONE)
+		return -ENODEV;
+	return (status & VIRTIO_STATUS_NEEDS_RESET) || !(status & VIRTIO_STATUS_DRIVER_OK) ? -EIO
+											   : 0;
 }
 
 int plx_virtio_reset(struct plx_virtio *virtio)

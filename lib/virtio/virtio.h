@@ -174,6 +174,9 @@ void plx_virtio_write_status(struct plx_virtio *virtio, uint8_t status);
 /* What the status of a device that left the bus reads as: every bit. */
 #define PLX_VIRTIO_STATUS_GONE 0xff
 
+/* The check() of a transport whose status is a register: what it reads as, once. */
+int plx_virtio_check_status(struct plx_virtio *virtio);
+
 /* As the transport's fault(). */
 int plx_virtio_fault(struct plx_virtio *virtio);
 

@@ -40,7 +40,9 @@ int plx_virtq_fail(const struct plx_virtq *queue)
 	const char *name = plx_virtq_fault_name((enum plx_virtq_fault)queue->fault);
 
 	if (queue->fault == PLX_VIRTQ_GONE)
-		return plx_fail(ENODEV, "%s: %s: stop and start the device", queue->name, name);
+		return plx_fail(ENODEV,
+			"%s: %s: stop it, then start it once it is back or close it", queue->name,
+			name);
 	if (queue->fault == PLX_VIRTQ_FAULT)
 		return plx_fail(EIO, "%s: %s: stop and start the device", queue->name, name);
 	return plx_fail(EIO, "%s: the device broke the queue: %s: stop and start the device",

@@ -377,6 +377,26 @@ TEST_P(HostileRun, No17_NeedsResetInMidRunEndsWithAStopAndAStart)
 	Outcome outcome = traffic(40);
 	EXPECT_EQ(outcome.received, 0u);
 	EXPECT_LE(outcome.sent, kRing);
+	/* The legacy interface has no word for it. */
+	if (GetParam() & MODERN) {
+		EXPECT_EQ(receive_until_told(), -EIO);
+		EXPECT_NE(std::string(plx_error()).find("a fault of its own"), std::string::npos);
+		EXPECT_EQ(send_until_told(), -EIO);
+		EXPECT_EQ(counter("rx0.broken"), 1u);
+		EXPECT_EQ(counter("tx0.broken"), 1u);
+		EXPECT_EQ(count_messages("a fault of its own"), 2u);
+	}
+	expect_recovery();
+}
+
+TEST_P(HostileRun, No17_DriverOkLostInMidRunEndsWithAStopAndAStart)
+{
+	begin();
+	register_reads(GetParam() & OLD ? VIRTIO_PCI_LEGACY_DEVICE_STATUS
+					: VIRTIO_PCI_COMMON_DEVICE_STATUS,
+		VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER);
+	EXPECT_EQ(receive_until_told(), -EIO);
+	EXPECT_EQ(send_until_told(), -EIO);
 	expect_recovery();
 }
 
@@ -712,6 +732,9 @@ TEST_P(HostileRun, No46_RemovalInMidRunIsSurvived)
 
 		EXPECT_LE(outcome.sent, kRing);
 		EXPECT_EQ(outcome.received, 0u);
+		EXPECT_EQ(receive_until_told(), -ENODEV);
+		EXPECT_NE(std::string(plx_error()).find("the device is gone"), std::string::npos);
+		EXPECT_EQ(send_until_told(), -ENODEV);
 		EXPECT_EQ(plx_eth_stop(eth), -EIO) << "nothing was confirmed";
 		close();
 		expect_all_back();
