@@ -113,6 +113,17 @@ static int add_status(struct plx_virtio *virtio, uint8_t bits)
 	return 0;
 }
 
+static const char *remedy(const struct plx_virtio *virtio)
+{
+	if (plx_virtio_offers(virtio, VIRTIO_F_ACCESS_PLATFORM) &&
+		!plx_virtio_has(virtio, VIRTIO_F_ACCESS_PLATFORM))
+		return "it offers F_ACCESS_PLATFORM and may insist on it: leave out "
+		       "access_platform=off";
+	if (virtio->handshake->warning)
+		return "it may not know this handshake: leave out handshake=device-ok";
+	return "decline some with NAME=off in its address, or see its host's log";
+}
+
 static int check_status(struct plx_virtio *virtio, const struct plx_handshake_step *step)
 {
 	uint8_t status = plx_virtio_read_status(virtio);
@@ -125,15 +136,10 @@ static int check_status(struct plx_virtio *virtio, const struct plx_handshake_st
 	(void)plx_negotiation_names(
 		&virtio->negotiation, &virtio->negotiation.accepted, names, sizeof(names));
 	return plx_fail(EPROTO,
-		"%s: at the step '%s' the device %s (status 0x%02x; accepted were: %s)%s",
+		"%s: at the step '%s' the device %s (status 0x%02x; accepted were: %s): %s",
 		virtio->name, step->name,
 		status & VIRTIO_STATUS_NEEDS_RESET ? "asks for a reset" : step->refused, status,
-		names,
-		plx_virtio_offers(virtio, VIRTIO_F_ACCESS_PLATFORM) &&
-				!plx_virtio_has(virtio, VIRTIO_F_ACCESS_PLATFORM)
-			? "; it offers F_ACCESS_PLATFORM and may insist on it: leave out "
-			  "access_platform=off"
-			: "");
+		names, remedy(virtio));
 }
 
 static int read_features(struct plx_virtio *virtio)

@@ -173,7 +173,7 @@ const Refusal refusals[] = {
 		common_reads(VIRTIO_PCI_COMMON_QUEUE_ENABLE, 1)},
 	{7, "QueuesAreActiveAfterTheReset", OLD, START, -EPROTO, "active right after a reset",
 		common_reads(VIRTIO_PCI_LEGACY_QUEUE_ADDRESS, 0x1234)},
-	{8, "FeaturesAreRefused", MODERN, START, -EPROTO, "'FEATURES_OK re-read'",
+	{8, "FeaturesAreRefused", MODERN, START, -EPROTO, "decline some with NAME=off",
 		vetoes(PLX_EMU_VETO_FEATURES)},
 	{10, "Version1IsMissing", MODERN, CONFIGURE, -ENOTSUP, "say legacy=on",
 		offers(VIRTIO_F_VERSION_1, false)},
