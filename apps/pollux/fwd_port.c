@@ -34,6 +34,7 @@ static int create_pools(struct fwd *fwd, struct fwd_port *port)
 	int err;
 
 	config.numa_node = port->info.numa_node;
+	fit_packets(&config, &port->info);
 	config.count = options->packets ? options->packets : enough_packets(options, rx + tx);
 	err = plx_pool_create(fwd->ctx, &config, &port->pool);
 	if (err || !options->mode->generates)

@@ -60,6 +60,7 @@ static int configure(struct look *look)
 
 	pool.count = look->info.max_rx_ring + SPARE_PACKETS;
 	pool.numa_node = look->info.numa_node;
+	fit_packets(&pool, &look->info);
 	err = plx_pool_create(look->ctx, &pool, &look->pool);
 	if (err)
 		return err;

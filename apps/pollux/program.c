@@ -129,6 +129,16 @@ struct plx_context_config context_config(bool verbose)
 	return config;
 }
 
+void fit_packets(struct plx_pool_config *pool, const struct plx_eth_info *info)
+{
+	uint32_t most = UINT16_MAX - pool->headroom;
+
+	/* What no packet can hold, the library refuses with a sentence. */
+	if (info->min_data_size > pool->data_size)
+		pool->data_size =
+			(uint16_t)(info->min_data_size < most ? info->min_data_size : most);
+}
+
 void hold_signals(sigset_t *held)
 {
 	struct sigaction hangup;

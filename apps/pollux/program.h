@@ -4,7 +4,7 @@
 
 #include <argp.h>
 #include <json.h>
-#include <pollux/context.h>
+#include <pollux/eth.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -84,6 +84,9 @@ double option_seconds(const char *name, const char *text);
  * that fails.
  */
 struct plx_context_config context_config(bool verbose);
+
+/* Make the packets of a pool as long as a device needs them, which the default may not be. */
+void fit_packets(struct plx_pool_config *pool, const struct plx_eth_info *info);
 
 /*
  * Keep the signals that end a program waiting, in this thread and those it starts, so that what is

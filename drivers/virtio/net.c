@@ -332,6 +332,8 @@ static void info(struct plx_eth *eth, struct plx_eth_info *info)
 	info->max_queue_pairs = net->config.max_queue_pairs;
 	info->max_rx_ring = net->max_rx_ring;
 	info->max_tx_ring = net->max_tx_ring;
+	if (!plx_virtio_may_use(net->virtio, VIRTIO_NET_F_MRG_RXBUF))
+		info->min_data_size = frame_room(net);
 	info->numa_node = net->virtio->numa_node;
 	info->rx_path = net->rx ? net->rx[0].path : "";
 	info->tx_path = net->tx ? net->tx[0].path : "";

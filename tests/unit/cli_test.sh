@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # The program's manners: every fault is told in one sentence with the right status, before anything
-# is touched. Takes the program's path and speaks TAP. No device is driven and no function bound.
+# is touched. Takes the program's path and speaks TAP. No function is bound, and what is driven is in
+# software.
 set -u
 
 pollux=$(realpath "$1")
@@ -253,6 +254,11 @@ refuses 'fwd of an address that is not there' 1 "$missing" fwd $missing
 refuses 'fwd of a malformed address' $usage '00:zz' fwd 00:zz
 refuses 'an unknown mode lists the known ones' $usage 'io, mac, macswap, rx, tx, echo' \
 	fwd $missing --mode=frobnicate
+run timeout 60 "$pollux" fwd emu:net,peer=gen,dev.mtu=9000,dev.mrg_rxbuf=off --time=0.2 --json
+verdict 'fwd drives a device whose frames need packets longer than usual' \
+	answers "j['ports'][0]['rx_packets'] > 0" True
+run timeout 60 "$pollux" info --trace --json emu:net,dev.mtu=9000,dev.mrg_rxbuf=off
+verdict 'and so does info' answers "j['started']" True
 refuses 'echo without an address to answer for' $usage '--ip' fwd $missing --mode=echo
 refuses 'more peers than ports' $usage '--peer' \
 	fwd $missing --peer=02:00:00:00:00:01,02:00:00:00:00:02

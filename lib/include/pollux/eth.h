@@ -45,6 +45,8 @@ struct plx_eth_info {
 	uint16_t max_queue_pairs; /**< pairs of a receive and a transmit queue */
 	uint16_t max_rx_ring;     /**< entries of the largest receive ring */
 	uint16_t max_tx_ring;     /**< entries of the largest transmit ring */
+	uint32_t min_data_size;   /**< bytes that each packet of the pool must hold, since the
+				       device cannot spread a frame; 0 when any size will do */
 	int numa_node;            /**< the node that the device is near, or -1 */
 	const char *rx_path;      /**< the receive path in use, or "" before the first start */
 	const char *tx_path;      /**< the transmit path in use, or "" before the first start */
