@@ -205,6 +205,9 @@ static enum outcome send_singly(struct net_txq *queue, struct plx_packet *packet
 		drop(packet, &queue->counters.bad_length);
 		return DROPPED;
 	}
+	/* What is enough for frames of one segment may not be enough for this one. */
+	if (segments + apart > queue->vq->free_count)
+		reclaim(queue, queue->vq->is_packed);
 	if (segments + apart > queue->vq->free_count)
 		return NO_ROOM;
 	add_chain(queue, packet, segments, apart);

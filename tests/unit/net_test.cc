@@ -447,4 +447,18 @@ TEST_F(NetConfig, EveryOptionalFeatureCanBeMissing)
 	}
 }
 
+TEST_F(NetConfig, FindsRoomForAChainWhenMostOfASmallRingWasSent)
+{
+	const std::vector<uint8_t> frame = make_frame(300, 1);
+
+	eth_config.tx_ring = 8;
+	start();
+	/* Half of the ring is free, which is plenty for frames of one segment. */
+	for (int i = 0; i < 4; i++)
+		ASSERT_EQ(send(build(frame)), 1);
+	step();
+	EXPECT_EQ(send(build(frame, {60, 60, 60, 60, 60})), 1);
+	step();
+}
+
 } // namespace
