@@ -380,8 +380,8 @@ static int create(
 	vhost->error_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vhost->error_fd < 0) {
 		free(vhost);
-		return plx_fail(EMFILE, "%s: no eventfd: %s: raise the limit of open files",
-			path, strerror(errno));
+		return plx_fail(EMFILE, "%s: no eventfd: %s: raise the limit of open files", path,
+			strerror(errno));
 	}
 	plx_virtio_init(&vhost->virtio, &transport, &plx_handshake_modern, VIRTIO_ID_NET, mem);
 	vhost->virtio.log = log;

@@ -2,6 +2,7 @@
 #include "base/compiler.h"
 #include "base/error.h"
 #include "virtio/vhost_user_priv.h"
+#include "virtio/virtio_reg.h"
 
 #include <stdio.h>
 
@@ -159,6 +160,17 @@ static int ask_for_limits(struct vhost_user *vhost)
 	return 0;
 }
 
+/* A device of before the standard is not driven: no message tells its legacy interface apart. */
+static int check_age(struct vhost_user *vhost)
+{
+	if (vhost->offered >> VIRTIO_F_VERSION_1 & 1)
+		return 0;
+	return vhost_user_give_up(vhost,
+		plx_fail(ENOTSUP,
+			"%s: the backend does not offer F_VERSION_1: it is older than virtio 1.0, so use a newer one",
+			vhost->virtio.name));
+}
+
 int vhost_user_greet(struct vhost_user *vhost)
 {
 	struct plx_vhost_user_message owner = {.header.request = VHOST_USER_SET_OWNER};
@@ -169,6 +181,8 @@ int vhost_user_greet(struct vhost_user *vhost)
 	if (err)
 		return vhost_user_give_up(vhost, err);
 	err = vhost_user_ask_u64(vhost, VHOST_USER_GET_FEATURES, &vhost->offered);
+	if (!err)
+		err = check_age(vhost);
 	if (!err)
 		err = agree_on_protocol(vhost);
 	if (!err)

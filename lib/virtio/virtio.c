@@ -70,7 +70,7 @@ int plx_virtio_read_config(
 	for (unsigned tries = 0; tries < virtio->limits.generation_tries; tries++) {
 		if (transport->read_generation ? read_in_one_generation(virtio, fields, count)
 					       : read_twice_the_same(virtio, fields, count))
-			return 0;
+			return plx_virtio_fault(virtio);
 	}
 	return plx_fail(EPROTO,
 		"%s: the device's configuration changed in each of %u reads: it never settles",

@@ -157,7 +157,8 @@ void plx_virtio_init_pci(struct plx_virtio *virtio, const struct plx_vfio_device
  * Goes round as long as the generation changes between the first and the last field (virtio 1.4,
  * 2.5.1), with a bound.
  *
- * Return: 0; -EPROTO when the configuration is too short for a field or never settles.
+ * Return: 0; -EPROTO when the configuration is too short for a field or never settles; -errno of
+ * the transport.
  */
 struct plx_virtio_field {
 	uint16_t offset;
