@@ -42,9 +42,8 @@ const char *plx_virtq_fault_name(enum plx_virtq_fault fault);
 
 /*
  * What a chain takes of the ring, by its id: in a split ring the index of its first descriptor.
- * While the queue is ordered, only the entries of chains in flight mean anything, and all that are
- * not the head of a chain of several descriptors are those of a single one: see
- * plx_virtq_set_room().
+ * While the queue is ordered, all entries but those of odd chains in flight are those of a buffer
+ * that is posted in a run: see plx_virtq_set_room().
  */
 struct plx_virtq_chain {
 	uint32_t writable; /* bytes that the device may write */
@@ -94,7 +93,7 @@ struct plx_virtq {
 	struct plx_virtq_chain *chain; /* private, by id */
 	bool ordered;                  /* no completion came out of turn since the reset */
 	uint16_t first;      /* ordered, split: the oldest descriptor in flight, running free */
-	uint16_t chains;     /* ordered: in flight, of more than one descriptor */
+	uint16_t odd;        /* ordered: chains in flight that are not of a run */
 	uint32_t room;       /* bytes that the device may write into what is posted in runs */
 	uint16_t *free;      /* private: a ring of free ids, when the queue is not ordered */
 	uint16_t free_mask;  /* of @free */
@@ -270,6 +269,21 @@ static __always_inline_fn struct plx_virtq_chain *plx_virtq_claim(
 	return chain;
 }
 
+/* Whether a chain is other than what is posted in runs. */
+static __always_inline_fn bool plx_virtq_is_odd(
+	const struct plx_virtq *queue, const struct plx_virtq_chain *chain)
+{
+	return chain->count != 1 || chain->writable != queue->room;
+}
+
+/* Note what a chain that is added takes. */
+static __always_inline_fn void plx_virtq_begin_chain(
+	struct plx_virtq *queue, uint16_t id, uint32_t writable, uint32_t count)
+{
+	queue->chain[id] = (struct plx_virtq_chain){writable, count};
+	queue->odd = (uint16_t)(queue->odd + plx_virtq_is_odd(queue, &queue->chain[id]));
+}
+
 /* The chain of an ordered queue is not in flight any more. Return: its descriptors. */
 static __always_inline_fn uint16_t plx_virtq_end_chain(
 	struct plx_virtq *queue, struct plx_virtq_chain *chain)
@@ -277,7 +291,7 @@ static __always_inline_fn uint16_t plx_virtq_end_chain(
 	uint16_t count = (uint16_t)chain->count;
 
 	queue->free_ids++;
-	queue->chains = (uint16_t)(queue->chains - (count > 1));
+	queue->odd = (uint16_t)(queue->odd - plx_virtq_is_odd(queue, chain));
 	*chain = (struct plx_virtq_chain){queue->room, 1};
 	return count;
 }

@@ -58,8 +58,7 @@ static __always_inline_fn void plx_virtq_packed_add(struct plx_virtq *queue,
 	ring->avail_count = (uint16_t)(ring->avail_count + count);
 	queue->free_count = (uint16_t)(queue->free_count - count);
 	queue->cookie[id] = cookie;
-	queue->chain[id] = (struct plx_virtq_chain){room, count};
-	queue->chains = (uint16_t)(queue->chains + (count > 1));
+	plx_virtq_begin_chain(queue, id, room, count);
 	queue->in_flight++;
 }
 

@@ -52,8 +52,8 @@ static __always_inline_fn void *plx_virtq_pop(
 static __always_inline_fn unsigned plx_virtq_take(struct plx_virtq *queue, void **cookies,
 	uint32_t *len, unsigned count, const bool check_len, bool *odd, const bool packed)
 {
-	/* A chain of several descriptors is for plx_virtq_pop(), and what lies behind it too. */
-	if (unlikely(queue->chains)) {
+	/* What is of no run is for plx_virtq_pop(), and so is what lies behind it. */
+	if (unlikely(queue->odd)) {
 		*odd = true;
 		return 0;
 	}

@@ -64,8 +64,7 @@ static __always_inline_fn void plx_virtq_split_add(struct plx_virtq *queue,
 	}
 	queue->free_count = (uint16_t)(queue->free_count - count);
 	queue->cookie[head] = cookie;
-	queue->chain[head] = (struct plx_virtq_chain){room, count};
-	queue->chains = (uint16_t)(queue->chains + (count > 1));
+	plx_virtq_begin_chain(queue, head, room, count);
 	plx_shared16_write(&ring->avail->ring[ring->avail_idx++ & mask], head);
 	queue->in_flight++;
 }
