@@ -249,9 +249,9 @@ static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_pa
 static int look_after(struct net_txq *queue, const bool packed)
 {
 	reclaim(queue, packed);
-	if (queue->vq->fault) {
+	if (device_lies(queue->vq->fault)) {
 		queue->base.burst = transmit_broken;
-		return -EIO;
+		return plx_virtq_fail(queue->vq);
 	}
 	plx_virtq_idle(queue->vq);
 	return 0;
