@@ -55,9 +55,11 @@ static int check_needed(struct net *net)
 	if (!virtio->transport->legacy && !plx_virtio_has(virtio, VIRTIO_F_VERSION_1))
 		return plx_fail(ENOTSUP,
 			"%s: F_VERSION_1 is %s: the device can be driven only through the "
-			"legacy interface: say legacy=on",
+			"legacy interface: %s",
 			virtio->name,
-			plx_virtio_offers(virtio, VIRTIO_F_VERSION_1) ? "declined" : "not offered");
+			plx_virtio_offers(virtio, VIRTIO_F_VERSION_1) ? "declined" : "not offered",
+			plx_virtio_offers(virtio, VIRTIO_F_VERSION_1) ? "leave out version_1=off"
+								      : "say legacy=on");
 	if (virtio->dma_translated && net->check_platform &&
 		!plx_virtio_offers(virtio, VIRTIO_F_ACCESS_PLATFORM))
 		return plx_fail(ENOTSUP,
