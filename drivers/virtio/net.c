@@ -63,7 +63,9 @@ static int check_needed(struct net *net)
 	if (virtio->dma_translated && net->check_platform &&
 		!plx_virtio_offers(virtio, VIRTIO_F_ACCESS_PLATFORM))
 		return plx_fail(ENOTSUP,
-			"%s: the device does not offer F_ACCESS_PLATFORM, so it would bypass the IOMMU and reach the wrong memory: %s, or say platform=ignore if it is hardware that honours the IOMMU anyway",
+			"%s: the device does not offer F_ACCESS_PLATFORM, so it would bypass the "
+			"IOMMU and reach the wrong memory: %s, or say platform=ignore if it is "
+			"hardware that honours the IOMMU anyway",
 			virtio->name,
 			virtio->transport->legacy ? "leave out legacy=on"
 						  : "in QEMU add iommu_platform=on to the device");

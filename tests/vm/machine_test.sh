@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # Tests of apps/machine: what goes in arrives, what comes out is exact, and nothing stays behind.
 # shellcheck disable=SC2016
 # Each test function boots one guest or more (4 to 8 s each). Run all, or those named: machine_test.sh status panic
