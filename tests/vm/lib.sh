@@ -289,6 +289,8 @@ in_machine()
 		diagnose "the machine is run once more:" "$(tail "$scratch/err")"
 	done
 	tap_adopt <"$scratch/out"
+	is "${script[*]} ran to its end" "$(grep '^1\.\.' "$scratch/out")" \
+		"1..$(grep -cE '^(not )?ok ' "$scratch/out")"
 	# 1 says no more than that a check failed.
 	[ "$status" -le 1 ] ||
 		not_ok "the machine runs ${script[*]}" "status $status" "$(tail "$scratch/err")"
