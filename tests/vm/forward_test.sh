@@ -34,6 +34,8 @@ hear_frames()
 	echo "$line"
 }
 
+# A crash of the emulator is a failure here, other than in in_machine(): the two sides have met by
+# then and count each other's frames, so a second try would be a second run of the whole test.
 start_machine()
 {
 	machine "--nic=stream,server=off,addr.type=unix,addr.path=$scratch/a.sock;mac=$nic_a,packed=on,rx_queue_size=1024" \
