@@ -5,8 +5,6 @@
 #include <endian.h>
 
 /* The header of configuration space (PCI 3.0, 6.1 and 6.2). */
-#define COMMAND                0x04
-#define COMMAND_BUS_MASTER     0x0004
 #define STATUS                 0x06
 #define STATUS_CAPABILITY_LIST 0x0010
 #define CAPABILITIES_POINTER   0x34
@@ -39,13 +37,6 @@ uint32_t plx_pci_config_read32(struct plx_vfio_device *device, uint32_t offset)
 	uint32_t value;
 
 	return config_read(device, offset, &value, sizeof(value)) ? UINT32_MAX : le32toh(value);
-}
-
-int plx_pci_config_write16(struct plx_vfio_device *device, uint32_t offset, uint16_t value)
-{
-	value = htole16(value);
-	return device->ops->write(
-		device, VFIO_PCI_CONFIG_REGION_INDEX, offset, &value, sizeof(value));
 }
 
 static int gone(const struct plx_vfio_device *device)
@@ -93,14 +84,4 @@ int plx_pci_capability_next(struct plx_vfio_device *device, struct plx_pci_capab
 	*offset = walk->next;
 	walk->next = header >> 8;
 	return 1;
-}
-
-int plx_pci_set_bus_master(struct plx_vfio_device *device, bool on)
-{
-	uint16_t command = plx_pci_config_read16(device, COMMAND);
-
-	if (command == UINT16_MAX)
-		return gone(device);
-	command = on ? command | COMMAND_BUS_MASTER : command & (uint16_t)~COMMAND_BUS_MASTER;
-	return plx_pci_config_write16(device, COMMAND, command);
 }

@@ -49,7 +49,6 @@ int plx_pci_ready_for_vfio(
 uint8_t plx_pci_config_read8(struct plx_vfio_device *device, uint32_t offset);
 uint16_t plx_pci_config_read16(struct plx_vfio_device *device, uint32_t offset);
 uint32_t plx_pci_config_read32(struct plx_vfio_device *device, uint32_t offset);
-int plx_pci_config_write16(struct plx_vfio_device *device, uint32_t offset, uint16_t value);
 
 /*
  * plx_pci_capability_next() - Walk the capability list (PCI 3.0, 6.7).
@@ -66,8 +65,5 @@ struct plx_pci_capability_walk {
 };
 int plx_pci_capability_next(struct plx_vfio_device *device, struct plx_pci_capability_walk *walk,
 	uint8_t *id, uint8_t *offset);
-
-/* Let the function reach memory, or not (command register, bit 2). Return: 0 or -errno. */
-int plx_pci_set_bus_master(struct plx_vfio_device *device, bool on);
 
 #endif

@@ -58,7 +58,10 @@ struct plx_vfio_ops {
 	 */
 	int (*set_irqs)(struct plx_vfio_device *device, unsigned index, unsigned start,
 		unsigned count, const int32_t *fds);
-	/* Reset the function. Return: 0; -ENOTSUP when it cannot be; -errno. */
+	/*
+	 * Reset the function, which is a bus master again afterwards, as it was opened. Return: 0;
+	 * -ENOTSUP when it cannot be; -errno.
+	 */
 	int (*reset)(struct plx_vfio_device *device);
 	/* Give the device back. After this it reaches no memory. */
 	void (*close)(struct plx_vfio_device *device);

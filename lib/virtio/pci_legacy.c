@@ -111,9 +111,8 @@ static int queue_setup(struct plx_virtio *virtio, const struct plx_virtio_queue 
 static int reset_function(struct plx_virtio *virtio)
 {
 	struct plx_vfio_device *vfio = to_pci(virtio)->vfio;
-	int err = vfio->ops->reset(vfio);
 
-	return err ? err : plx_pci_set_bus_master(vfio, true);
+	return vfio->ops->reset(vfio);
 }
 
 static void close_device(struct plx_virtio *virtio)
