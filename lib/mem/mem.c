@@ -72,7 +72,7 @@ static unsigned count_allocations(const struct plx_mem *mem)
 
 	for (const struct mem_segment *segment = mem->segments; segment; segment = segment->next)
 		for (const struct mem_block *block = segment->blocks; block; block = block->next)
-			count += !block->abandoned;
+			count++;
 	return count;
 }
 
@@ -95,8 +95,7 @@ int plx_mem_destroy(struct plx_mem *mem)
 			"%u pieces of DMA memory are still in use: destroy every pool and close "
 			"every device first",
 			allocations);
-	while (mem->segments)
-		plx_mem_segment_destroy(mem, mem->segments);
+	/* A segment goes with the last allocation in it, so there is none. */
 	(void)munmap(mem->base, mem->size);
 	(void)pthread_mutex_destroy(&mem->lock);
 	free(mem);
@@ -355,7 +354,7 @@ static struct mem_block **block_at(struct mem_segment *segment, const void *addr
 
 	while (*link && (*link)->offset != offset)
 		link = &(*link)->next;
-	return *link && !(*link)->abandoned ? link : NULL;
+	return *link ? link : NULL;
 }
 
 void plx_mem_free(struct plx_mem *mem, void *address)
@@ -380,22 +379,6 @@ void plx_mem_free(struct plx_mem *mem, void *address)
 		plx_log(mem->log, PLX_LOG_ERROR, "%p was freed, but is no DMA memory in use",
 			address);
 	}
-	(void)pthread_mutex_unlock(&mem->lock);
-}
-
-void plx_mem_abandon(struct plx_mem *mem, void *address)
-{
-	struct mem_segment *segment;
-	struct mem_block **link;
-
-	(void)pthread_mutex_lock(&mem->lock);
-	segment = segment_at(mem, address);
-	link = segment ? block_at(segment, address) : NULL;
-	if (link)
-		(*link)->abandoned = true;
-	else
-		plx_log(mem->log, PLX_LOG_ERROR, "%p was given up, but is no DMA memory in use",
-			address);
 	(void)pthread_mutex_unlock(&mem->lock);
 }
 

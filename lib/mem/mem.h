@@ -108,13 +108,6 @@ int plx_mem_alloc(
 /* The segment goes too when nothing is left in it. No device may still use it. NULL is allowed. */
 void plx_mem_free(struct plx_mem *mem, void *address);
 
-/*
- * plx_mem_abandon() - Give up memory that a device might still write.
- *
- * It is never handed out again and stays mapped until plx_mem_destroy().
- */
-void plx_mem_abandon(struct plx_mem *mem, void *address);
-
 /* The IOVA of an address inside an allocation. Never blocks. */
 uint64_t plx_mem_iova(const struct plx_mem *mem, const void *address);
 

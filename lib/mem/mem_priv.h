@@ -17,7 +17,6 @@
 struct mem_block {
 	uint64_t offset;
 	uint64_t length;
-	bool abandoned;
 	struct mem_block *next;
 };
 

@@ -199,31 +199,6 @@ TEST_F(MemTest, ReadOnlyMemoryHasSegmentsOfItsOwn)
 	detach(mapper);
 }
 
-TEST_F(MemTest, AbandonedMemoryStaysMappedAndIsNeverHandedOut)
-{
-	FakeMapper mapper;
-	uint8_t *lost, *other;
-
-	create(8 * MiB);
-	ASSERT_EQ(attach(mapper), 0);
-	lost = alloc(MiB);
-	plx_mem_abandon(mem, lost);
-	EXPECT_EQ(mapper.mapped.size(), 1u);
-	EXPECT_EQ(usage().used, MiB);
-	memset(lost, 0x77, MiB); /* as a device may */
-	for (int i = 0; i < 20; i++) {
-		other = alloc(512 * KiB);
-		EXPECT_TRUE(other + 512 * KiB <= lost || other >= lost + MiB);
-		EXPECT_TRUE(is_all(other, 512 * KiB, 0));
-		plx_mem_free(mem, other);
-	}
-	EXPECT_EQ(mapper.mapped.size(), 1u);
-	plx_mem_free(mem, lost); /* too late */
-	EXPECT_EQ(log.messages.size(), 1u);
-	EXPECT_EQ(mapper.mapped.size(), 1u);
-	detach(mapper);
-}
-
 TEST_F(MemTest, FreeingWhatIsNotAllocatedIsLoggedAndHarmless)
 {
 	uint8_t *address;
@@ -235,12 +210,11 @@ TEST_F(MemTest, FreeingWhatIsNotAllocatedIsLoggedAndHarmless)
 	EXPECT_TRUE(log.messages.empty());
 	plx_mem_free(mem, address + 64);
 	plx_mem_free(mem, &local);
-	plx_mem_abandon(mem, &local);
-	EXPECT_EQ(log.messages.size(), 3u);
+	EXPECT_EQ(log.messages.size(), 2u);
 	EXPECT_EQ(usage().used, 4096u);
 	plx_mem_free(mem, address);
 	plx_mem_free(mem, address);
-	EXPECT_EQ(log.messages.size(), 4u);
+	EXPECT_EQ(log.messages.size(), 3u);
 }
 
 TEST_F(MemTest, DestroyRefusesWhileInUse)
@@ -356,9 +330,9 @@ TEST_F(MemTest, LeaksNothing)
 
 	for (int i = 0; i < 1000; i++) {
 		create(GiB);
-		uint8_t *freed = alloc(12 * KiB), *abandoned = alloc(64);
-		plx_mem_free(mem, freed);
-		plx_mem_abandon(mem, abandoned);
+		uint8_t *first = alloc(12 * KiB), *second = alloc(64);
+		plx_mem_free(mem, first);
+		plx_mem_free(mem, second);
 		ASSERT_EQ(plx_mem_destroy(mem), 0);
 	}
 	mem = nullptr;
