@@ -242,6 +242,10 @@ static void disconnect(struct net *net)
 static void release(struct net *net)
 {
 	for (unsigned i = 0; i < net->eth.queue_pairs; i++) {
+		if (net->rx[i].vq)
+			net->rx[i].ring = net->rx[i].vq->counters;
+		if (net->tx[i].vq)
+			net->tx[i].ring = net->tx[i].vq->counters;
 		net_rx_release(&net->rx[i]);
 		net_tx_release(&net->tx[i]);
 	}
@@ -258,6 +262,22 @@ static int take_down(struct net *net, int err)
 	return err;
 }
 
+/* plx_eth_get_stats() may be reading them at this moment. */
+static void set_zero(void *counters, size_t size)
+{
+	for (size_t i = 0; i < size / sizeof(uint64_t); i++)
+		plx_counter_set((uint64_t *)counters + i, 0);
+}
+
+static void reset_counters(struct net *net)
+{
+	for (unsigned i = 0; i < net->eth.queue_pairs; i++) {
+		set_zero(&net->rx[i].counters, sizeof(net->rx[i].counters));
+		set_zero(&net->tx[i].counters, sizeof(net->tx[i].counters));
+		net->rx[i].ring = net->tx[i].ring = (struct plx_virtq_counters){0};
+	}
+}
+
 static int start(struct plx_eth *eth)
 {
 	static const struct plx_handshake_driver driver = {set_up, fill, go_live};
@@ -267,10 +287,7 @@ static int start(struct plx_eth *eth)
 	if (net->eth.in_doubt)
 		return plx_fail(EIO, "%s: the device did not confirm its last reset: close it",
 			net->virtio->name);
-	for (unsigned i = 0; i < eth->queue_pairs; i++) {
-		memset(&net->rx[i].counters, 0, sizeof(net->rx[i].counters));
-		memset(&net->tx[i].counters, 0, sizeof(net->tx[i].counters));
-	}
+	reset_counters(net);
 	err = plx_handshake_start(net->virtio, &driver, net);
 	return err ? take_down(net, err) : 0;
 }
@@ -382,7 +399,7 @@ static const struct counter tx_counters[] = {
 
 static uint64_t value_of(const void *counters, const struct counter *counter)
 {
-	return net_counter_read((const void *)((const char *)counters + counter->offset));
+	return plx_counter_read((const void *)((const char *)counters + counter->offset));
 }
 
 static void stats(const struct plx_eth *eth, struct plx_eth_stats *stats)
@@ -390,10 +407,10 @@ static void stats(const struct plx_eth *eth, struct plx_eth_stats *stats)
 	const struct net *net = to_net(eth);
 
 	for (unsigned i = 0; i < eth->queue_pairs; i++) {
-		stats->rx_packets += net_counter_read(&net->rx[i].counters.packets);
-		stats->rx_bytes += net_counter_read(&net->rx[i].counters.bytes);
-		stats->tx_packets += net_counter_read(&net->tx[i].counters.packets);
-		stats->tx_bytes += net_counter_read(&net->tx[i].counters.bytes);
+		stats->rx_packets += plx_counter_read(&net->rx[i].counters.packets);
+		stats->rx_bytes += plx_counter_read(&net->rx[i].counters.bytes);
+		stats->tx_packets += plx_counter_read(&net->tx[i].counters.packets);
+		stats->tx_bytes += plx_counter_read(&net->tx[i].counters.bytes);
 		for (unsigned c = 0; c < ARRAY_SIZE(rx_counters); c++)
 			if (rx_counters[c].drop)
 				stats->rx_dropped +=
@@ -416,21 +433,26 @@ static int visit_one(plx_eth_counter_visit_fn *visit, void *arg, const char *kin
 }
 
 static int visit_ring(plx_eth_counter_visit_fn *visit, void *arg, const char *kind, unsigned queue,
-	const struct plx_virtq *vq)
+	const struct plx_virtq_counters *ring)
 {
-	int ret;
+	int ret = visit_one(visit, arg, kind, queue, "kicks", plx_counter_read(&ring->kicks));
 
-	if (!vq)
-		return 0;
-	ret = visit_one(visit, arg, kind, queue, "kicks", vq->counters.kicks);
+	if (!ret)
+		ret = visit_one(visit, arg, kind, queue, "kicks_suppressed",
+			plx_counter_read(&ring->suppressed));
 	if (!ret)
 		ret = visit_one(
-			visit, arg, kind, queue, "kicks_suppressed", vq->counters.suppressed);
+			visit, arg, kind, queue, "kicks_forced", plx_counter_read(&ring->forced));
 	if (!ret)
-		ret = visit_one(visit, arg, kind, queue, "kicks_forced", vq->counters.forced);
-	if (!ret)
-		ret = visit_one(visit, arg, kind, queue, "broken", vq->fault != PLX_VIRTQ_OK);
+		ret = visit_one(visit, arg, kind, queue, "broken", plx_counter_read(&ring->broken));
 	return ret;
+}
+
+/* Those of the queue that there is, or of the last one. */
+static const struct plx_virtq_counters *ring_counters(
+	const struct plx_virtq *vq, const struct plx_virtq_counters *last)
+{
+	return vq ? &vq->counters : last;
 }
 
 static int counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg)
@@ -443,12 +465,14 @@ static int counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *
 			ret = visit_one(visit, arg, "rx", i, rx_counters[c].name,
 				value_of(&net->rx[i].counters, &rx_counters[c]));
 		if (!ret)
-			ret = visit_ring(visit, arg, "rx", i, net->rx[i].vq);
+			ret = visit_ring(visit, arg, "rx", i,
+				ring_counters(net->rx[i].vq, &net->rx[i].ring));
 		for (unsigned c = 0; !ret && c < ARRAY_SIZE(tx_counters); c++)
 			ret = visit_one(visit, arg, "tx", i, tx_counters[c].name,
 				value_of(&net->tx[i].counters, &tx_counters[c]));
 		if (!ret)
-			ret = visit_ring(visit, arg, "tx", i, net->tx[i].vq);
+			ret = visit_ring(visit, arg, "tx", i,
+				ring_counters(net->tx[i].vq, &net->tx[i].ring));
 	}
 	return ret;
 }

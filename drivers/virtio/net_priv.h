@@ -22,7 +22,7 @@
 /* Packets that move between a queue and its cache at once. */
 #define NET_BATCH 64
 
-/* Written by the thread that uses the queue, read by any: see net_counter_add(). */
+/* Written by the thread that uses the queue, read by any: see base/counter.h. */
 struct net_rx_counters {
 	uint64_t packets;
 	uint64_t bytes;
@@ -51,6 +51,7 @@ struct net_rxq {
 	uint32_t room;     /* bytes of each buffer that the device may write */
 	bool header_apart; /* it wants a descriptor of its own for the header */
 	struct net_rx_counters counters;
+	struct plx_virtq_counters ring; /* what @vq counted, once it is gone */
 	const char *path;
 	/* The burst call to go on with when the device is resumed. */
 	int (*suspended)(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count);
@@ -70,6 +71,7 @@ struct net_txq {
 	uint16_t worth_while;   /* free descriptors under which a ring counts as full */
 	uint64_t empty_header;  /* IOVA of a header of zeros, for frames without headroom */
 	struct net_tx_counters counters;
+	struct plx_virtq_counters ring; /* what @vq counted, once it is gone */
 	const char *path;
 	int (*suspended)(struct plx_eth_txq *base, struct plx_packet **packets, unsigned count);
 } __cache_aligned;
@@ -126,15 +128,9 @@ int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index);
 void net_tx_run(struct net_txq *queue);
 void net_tx_release(struct net_txq *queue);
 
-/* One thread adds and others read: no lost update, no torn value. */
 static __always_inline_fn void net_counter_add(uint64_t *counter, uint64_t value)
 {
-	__atomic_store_n(counter, *counter + value, __ATOMIC_RELAXED);
-}
-
-static inline uint64_t net_counter_read(const uint64_t *counter)
-{
-	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+	plx_counter_add(counter, value);
 }
 
 #endif

@@ -23,10 +23,17 @@ const char *plx_virtq_fault_name(enum plx_virtq_fault fault)
 	return names[fault];
 }
 
+/* The fault is for the thread that uses the queue; others look at the counter. */
+static void set_fault(struct plx_virtq *queue, enum plx_virtq_fault fault)
+{
+	queue->fault = (uint8_t)fault;
+	plx_counter_set(&queue->counters.broken, 1);
+}
+
 void plx_virtq_break(struct plx_virtq *queue, enum plx_virtq_fault fault, uint64_t value)
 {
 	if (!queue->fault) {
-		queue->fault = (uint8_t)fault;
+		set_fault(queue, fault);
 		plx_log(queue->log, PLX_LOG_ERROR,
 			"%s: the device broke the queue: %s (%llu); it stays broken until the device is "
 			"stopped and started",
@@ -56,7 +63,7 @@ void plx_virtq_look(struct plx_virtq *queue)
 
 	if (!err || queue->fault)
 		return;
-	queue->fault = err == -ENODEV ? PLX_VIRTQ_GONE : PLX_VIRTQ_FAULT;
+	set_fault(queue, err == -ENODEV ? PLX_VIRTQ_GONE : PLX_VIRTQ_FAULT);
 	plx_log(queue->log, PLX_LOG_ERROR, "%s: %s; nothing moves until it is stopped and started",
 		queue->name, plx_virtq_fault_name((enum plx_virtq_fault)queue->fault));
 }
@@ -78,7 +85,7 @@ void plx_virtq_nudge(struct plx_virtq *queue)
 {
 	queue->owed = false;
 	queue->withheld = 0;
-	queue->counters.forced++;
+	plx_counter_add(&queue->counters.forced, 1);
 	plx_virtq_ring_doorbell(queue);
 }
 

@@ -5,6 +5,7 @@
 #include "base/barrier.h"
 #include "base/clock.h"
 #include "base/compiler.h"
+#include "base/counter.h"
 #include "virtio/virtio.h"
 #include "virtio/virtio_reg.h"
 
@@ -54,6 +55,7 @@ struct plx_virtq_counters {
 	uint64_t kicks;      /* notifications sent */
 	uint64_t suppressed; /* notifications that the device did not want */
 	uint64_t forced;     /* notifications sent against its wish, since nothing moved */
+	uint64_t broken;     /* 1 when the queue is */
 };
 
 /* A split ring (2.7). Indices run free, modulo 2^16. */
@@ -222,11 +224,11 @@ static __always_inline_fn void plx_virtq_notify(struct plx_virtq *queue, bool wa
 	if (wanted) {
 		queue->owed = false;
 		queue->withheld = 0;
-		queue->counters.kicks++;
+		plx_counter_add(&queue->counters.kicks, 1);
 		plx_virtq_ring_doorbell(queue);
 		return;
 	}
-	queue->counters.suppressed++;
+	plx_counter_add(&queue->counters.suppressed, 1);
 	queue->owed = true;
 }
 

@@ -2,6 +2,7 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/compiler.h"
+#include "base/counter.h"
 #include "base/error.h"
 
 #include <pollux/worker.h>
@@ -91,24 +92,15 @@ static int check_core(unsigned core)
 		EINVAL, "a worker cannot run on core %u: this process may use %s", core, text);
 }
 
-/*
- * Nobody else writes the figures, so that plain additions do, and stores that are whole for whoever
- * looks.
- */
-static void add(uint64_t *figure, uint64_t value)
-{
-	__atomic_store_n(figure, *figure + value, __ATOMIC_RELAXED);
-}
-
 static void account(struct plx_worker_stats *stats, int done, uint64_t cycles)
 {
-	add(&stats->rounds, 1);
+	plx_counter_add(&stats->rounds, 1);
 	if (done > 0) {
-		add(&stats->busy_cycles, cycles);
-		add(&stats->work, (uint64_t)done);
+		plx_counter_add(&stats->busy_cycles, cycles);
+		plx_counter_add(&stats->work, (uint64_t)done);
 	} else {
-		add(&stats->idle_rounds, 1);
-		add(&stats->idle_cycles, cycles);
+		plx_counter_add(&stats->idle_rounds, 1);
+		plx_counter_add(&stats->idle_cycles, cycles);
 	}
 }
 
@@ -223,9 +215,9 @@ void plx_worker_get_stats(const struct plx_worker *worker, struct plx_worker_sta
 {
 	const struct plx_worker_stats *now = &worker->stats;
 
-	stats->rounds = __atomic_load_n(&now->rounds, __ATOMIC_RELAXED);
-	stats->idle_rounds = __atomic_load_n(&now->idle_rounds, __ATOMIC_RELAXED);
-	stats->busy_cycles = __atomic_load_n(&now->busy_cycles, __ATOMIC_RELAXED);
-	stats->idle_cycles = __atomic_load_n(&now->idle_cycles, __ATOMIC_RELAXED);
-	stats->work = __atomic_load_n(&now->work, __ATOMIC_RELAXED);
+	stats->rounds = plx_counter_read(&now->rounds);
+	stats->idle_rounds = plx_counter_read(&now->idle_rounds);
+	stats->busy_cycles = plx_counter_read(&now->busy_cycles);
+	stats->idle_cycles = plx_counter_read(&now->idle_cycles);
+	stats->work = plx_counter_read(&now->work);
 }

@@ -293,8 +293,10 @@ class HostileFixture : public NetFixture
 	void expect_recovery()
 	{
 		honest();
+		uint64_t broken = counter("rx0.broken");
 		ASSERT_EQ(plx_eth_stop(eth), 0) << plx_error();
 		expect_all_back();
+		EXPECT_EQ(counter("rx0.broken"), broken);
 		while (!sent().empty())
 			;
 		ASSERT_EQ(plx_eth_start(eth), 0) << plx_error();

@@ -218,6 +218,23 @@ TEST_P(Net, StopGivesEveryBufferBackOnce)
 	}
 }
 
+TEST_P(Net, CountersOutliveAStopAndBeginAnewWithAStart)
+{
+	uint64_t kicks;
+
+	ASSERT_EQ(send(build(make_frame(60, 1))), 1);
+	step();
+	kicks = counter("tx0.kicks");
+	EXPECT_GT(kicks, 0u);
+	ASSERT_EQ(plx_eth_stop(eth), 0) << plx_error();
+	EXPECT_EQ(counter("tx0.kicks"), kicks);
+	EXPECT_EQ(counter("tx0.packets"), 1u);
+	EXPECT_EQ(counter("tx0.broken"), 0u);
+	ASSERT_EQ(plx_eth_start(eth), 0) << plx_error();
+	EXPECT_EQ(counter("tx0.kicks"), 0u);
+	EXPECT_EQ(counter("tx0.packets"), 0u);
+}
+
 TEST_P(Net, TrafficGoesOnAfterARestart)
 {
 	for (unsigned round = 0; round < 5; round++) {
