@@ -255,8 +255,7 @@ static void release(struct net *net)
 static int take_down(struct net *net, int err)
 {
 	disconnect(net);
-	if (err || !net->virtio->reset_confirmed)
-		net->eth.in_doubt = !net->virtio->reset_confirmed;
+	net->eth.in_doubt = !net->virtio->reset_confirmed;
 	if (!net->eth.in_doubt)
 		release(net);
 	return err;
