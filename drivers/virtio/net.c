@@ -166,7 +166,8 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 	int err;
 
 	if (net->eth.in_doubt)
-		return plx_fail(EIO, "%s: the device did not confirm its last reset: close it",
+		return plx_fail(EIO,
+			"%s: the device did not confirm its last reset: stop it again, or close it",
 			net->virtio->name);
 	err = check_config(net, config);
 	if (!err)
@@ -284,7 +285,8 @@ static int start(struct plx_eth *eth)
 	int err;
 
 	if (net->eth.in_doubt)
-		return plx_fail(EIO, "%s: the device did not confirm its last reset: close it",
+		return plx_fail(EIO,
+			"%s: the device did not confirm its last reset: stop it again, or close it",
 			net->virtio->name);
 	reset_counters(net);
 	err = plx_handshake_start(net->virtio, &driver, net);

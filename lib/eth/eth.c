@@ -75,12 +75,10 @@ int plx_eth_start(struct plx_eth *eth)
 
 static int stop(struct plx_eth *eth)
 {
-	if (eth->in_doubt)
-		return plx_fail(EIO, "%s: the device did not confirm its last reset: close it",
-			eth->device.name);
-	if (!plx_eth_is_started(eth))
+	if (plx_eth_is_started(eth))
+		eth->state = PLX_ETH_CONFIGURED;
+	else if (!eth->in_doubt)
 		return 0;
-	eth->state = PLX_ETH_CONFIGURED;
 	return eth->ops->stop(eth);
 }
 
@@ -149,7 +147,8 @@ void plx_eth_close(struct plx_eth *eth)
 	if (!eth)
 		return;
 	/* Closing goes on when the device does not confirm: it is then taken from the bus. */
-	(void)plx_eth_stop(eth);
+	if (!eth->in_doubt)
+		(void)plx_eth_stop(eth);
 	eth->ops->close(eth);
 }
 

@@ -16,7 +16,10 @@ struct plx_eth_ops {
 	/* No effect on the device. Replaces eth->rxq, eth->txq and eth->queue_pairs. */
 	int (*configure)(struct plx_eth *eth, const struct plx_eth_config *config);
 	int (*start)(struct plx_eth *eth);
-	/* Return: 0; -EIO when the device may still be touching its buffers. */
+	/*
+	 * Also while in_doubt, to try again. Return: 0; -EIO when the device may still be touching
+	 * its buffers.
+	 */
 	int (*stop)(struct plx_eth *eth);
 	/*
 	 * Let the device stand still with its buffers, and go on. After a failure but -ENOTSUP no

@@ -363,11 +363,25 @@ TEST_P(HostileRun, No7_SecondStopDoesNotCallBuffersSafeThatAreNot)
 	plx_emu_unplug(card);
 	EXPECT_EQ(plx_eth_stop(eth), -EIO);
 	EXPECT_EQ(plx_eth_stop(eth), -EIO);
-	EXPECT_NE(std::string(plx_error()).find("did not confirm its last reset: close it"),
-		std::string::npos)
+	EXPECT_NE(std::string(plx_error()).find("no reset is confirmed"), std::string::npos)
 		<< plx_error();
+	EXPECT_LT(plx_pool_available(pool), plx_pool_count(pool));
 	close();
 	expect_all_back();
+}
+
+TEST_P(HostileRun, No7_SecondStopTriesAgain)
+{
+	begin();
+	ignore_resets();
+	lies.reset = [] { return false; };
+	EXPECT_EQ(plx_eth_stop(eth), -EIO);
+	EXPECT_EQ(plx_eth_start(eth), -EIO);
+	EXPECT_NE(std::string(plx_error()).find("stop it again, or close it"), std::string::npos)
+		<< plx_error();
+	EXPECT_EQ(plx_eth_stop(eth), -EIO);
+	EXPECT_LT(plx_pool_available(pool), plx_pool_count(pool));
+	expect_recovery();
 }
 
 TEST_P(HostileRun, No17_NeedsResetInMidRunEndsWithAStopAndAStart)

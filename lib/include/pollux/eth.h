@@ -56,8 +56,9 @@ struct plx_eth_info {
 struct plx_eth_config {
 	uint32_t struct_size; /**< sizeof(struct plx_eth_config) */
 	uint16_t queue_pairs; /**< pairs of a receive and a transmit queue */
-	uint16_t rx_ring; /**< entries of each receive ring; 0 takes the largest, at most 1024 */
-	uint16_t tx_ring; /**< entries of each transmit ring; 0 takes the largest, at most 1024 */
+	uint16_t rx_ring; /**< entries of each receive ring; 0 takes the largest, at most 1024, or
+			       what the legacy interface fixes */
+	uint16_t tx_ring; /**< entries of each transmit ring; 0 as with @rx_ring */
 	struct plx_pool
 		*pool; /**< where receive buffers come from; must outlive the device's run */
 };
@@ -114,8 +115,8 @@ PLX_API int plx_eth_open(struct plx_context *ctx, const char *address, struct pl
  * (FAILED; virtio 1.4, 2.2.1). May be called again while the device is stopped.
  *
  * Return: 0; -EINVAL for a value that the device does not offer; -ENOTSUP when the device lacks a
- * feature that is needed, or that its address demands; -EBUSY when it is started; -EIO when it did
- * not confirm its last reset; -ENOMEM.
+ * feature that is needed, or that its address demands; -EPROTO when it offers rings of a size that
+ * none can have; -EBUSY when it is started; -EIO when it did not confirm its last reset; -ENOMEM.
  */
 PLX_API int plx_eth_configure(struct plx_eth *eth, const struct plx_eth_config *config);
 
@@ -123,12 +124,15 @@ PLX_API int plx_eth_configure(struct plx_eth *eth, const struct plx_eth_config *
  * plx_eth_start() - Negotiate, build the queues, fill them and go live (virtio 1.4, 3.1.1).
  * @eth: a configured device that is stopped
  *
- * On failure the device is left in the state FAILED and everything taken for the start is given
- * back; a further start begins with a reset.
+ * On failure the device is left in the state FAILED, or reset if it was live already, and
+ * everything taken for the start is given back; a further start begins with a reset. When even that
+ * reset is not confirmed, the buffers stay out of their pools as after a plx_eth_stop() that
+ * failed.
  *
- * Return: 0; -EINVAL when it was never configured; -EBUSY when it is started; -ENOMEM; -ENOBUFS
- * when the pool has too few packets; -EPROTO when the device refused a step, which plx_error()
- * names; -EIO when it does not finish its reset; -ENODEV when the device is gone.
+ * Return: 0; -EINVAL when it was never configured, or offers its rings no longer; -EBUSY when it is
+ * started; -ENOMEM; -ENOBUFS when the pool has too few packets; -EPROTO when the device refused a
+ * step, which plx_error() names; -EIO when it does not finish its reset, now or before; -ENODEV
+ * when the device is gone.
  */
 PLX_API int plx_eth_start(struct plx_eth *eth);
 
@@ -140,9 +144,9 @@ PLX_API int plx_eth_start(struct plx_eth *eth);
  * to be sent is back in its pool exactly once. Frames that arrived and were not yet taken by a
  * burst are dropped. Stopping a stopped device does nothing.
  *
- * Return: 0; -EIO when the device did not confirm the reset, now or at an earlier stop or start:
- * its buffers then stay out of their pools until plx_eth_close(), which takes the device from the
- * bus first.
+ * Return: 0; -EIO when the device did not confirm the reset: its buffers then stay out of their
+ * pools until a further plx_eth_stop(), which tries again, succeeds, or until plx_eth_close(),
+ * which takes the device from the bus first.
  */
 PLX_API int plx_eth_stop(struct plx_eth *eth);
 
@@ -249,8 +253,9 @@ PLX_API struct plx_eth_txq *plx_eth_txq(struct plx_eth *eth, unsigned index);
  * Refills the queue as it goes. Never blocks.
  *
  * Return: Frames received, 0 to @count; -ENODEV when the device is gone; -EIO when the queue broke
- * because the device violated its rules; -ESHUTDOWN when the device is stopped or
- * suspended.
+ * because the device violated its rules, or when the device asks for a reset; -ESHUTDOWN when it is
+ * stopped or suspended. That a device is gone or asks for a reset is found out by a queue on which
+ * nothing moves, once in 65536 calls.
  */
 static inline int plx_eth_rx_burst(
 	struct plx_eth_rxq *queue, struct plx_packet **packets, unsigned count)
@@ -261,7 +266,8 @@ static inline int plx_eth_rx_burst(
 /**
  * plx_eth_tx_burst() - Give frames to the device.
  * @queue: the queue; one thread at a time
- * @packets: the frames; those that are taken belong to Pollux until they are back in their pools
+ * @packets: the frames, of pools of the device's context; those that are taken belong to Pollux
+ *           until they are back in their pools
  * @count: how many
  *
  * Frames that were sent before are freed as room is needed. A frame that can never be sent (of
