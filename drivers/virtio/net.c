@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "drivers/virtio/net_priv.h"
 
+#include "base/bits.h"
 #include "base/error.h"
 #include "mem/pool.h"
 #include "virtio/handshake.h"
@@ -72,14 +73,33 @@ static int check_needed(struct net *net)
 	return 0;
 }
 
-static int check_ring(struct net *net, const char *which, uint16_t wanted, uint16_t max)
+/* Entries of a ring that the user leaves to us, at most. */
+#define RING_DEFAULT 1024
+
+/*
+ * What sizes there are depends on the layout, and so on the negotiation (2.7, 2.8.10.1). A 0 in
+ * @entries becomes the size to use; @max is what the device offered when it was opened.
+ */
+static int choose_ring(struct net *net, const char *which, uint16_t max, uint16_t *entries)
 {
 	bool packed = plx_virtio_has(net->virtio, VIRTIO_F_RING_PACKED);
+	bool fixed = net->virtio->transport->legacy;
 
-	if (wanted <= max && (packed || !(wanted & (wanted - 1))))
+	if (!packed && !plx_is_power_of_two(max))
+		return plx_fail(EPROTO,
+			"%s: the device offers a %s ring of %u entries, which is no size of a "
+			"split ring",
+			net->virtio->name, which, max);
+	if (!*entries)
+		*entries = fixed ? max : MIN(max, RING_DEFAULT);
+	if (fixed ? *entries == max : *entries <= max && (packed || plx_is_power_of_two(*entries)))
 		return 0;
-	return plx_fail(EINVAL, "%s: a %s ring of %u entries is not offered: give %s up to %u",
-		net->virtio->name, which, wanted, packed ? "a number" : "a power of two", max);
+	return plx_fail(EINVAL, "%s: a %s ring of %u entries is not offered: %s %u",
+		net->virtio->name, which, *entries,
+		fixed    ? "through the legacy interface it must be"
+		: packed ? "give a number up to"
+			 : "give a power of two up to",
+		max);
 }
 
 static int check_config(struct net *net, const struct plx_eth_config *config)
@@ -98,13 +118,12 @@ static int check_config(struct net *net, const struct plx_eth_config *config)
 /* The buffers of a ring together hold a frame of the MTU at least (5.1.4.2). */
 static int check_room(struct net *net, const struct plx_eth_config *config)
 {
-	uint32_t entries = config->rx_ring ? config->rx_ring : net->max_rx_ring;
+	uint32_t entries = config->rx_ring;
 	uint32_t size = plx_pool_data_size(config->pool);
 
 	if (net_header_apart(net->virtio))
 		entries /= 2;
-	/* Of a queue that is not there, setting it up tells. */
-	if (!entries || (uint64_t)entries * size >= frame_room(net))
+	if ((uint64_t)entries * size >= frame_room(net))
 		return 0;
 	return plx_fail(EINVAL,
 		"%s: %u receive buffers of %u bytes do not hold one frame of %u: ask for a "
@@ -112,13 +131,12 @@ static int check_room(struct net *net, const struct plx_eth_config *config)
 		net->virtio->name, entries, size, frame_room(net));
 }
 
-/* What sizes there are depends on the layout, and so on the negotiation. */
-static int check_rings(struct net *net, const struct plx_eth_config *config)
+static int choose_rings(struct net *net, struct plx_eth_config *config)
 {
-	int err = check_ring(net, "receive", config->rx_ring, net->max_rx_ring);
+	int err = choose_ring(net, "receive", net->max_rx_ring, &config->rx_ring);
 
 	if (!err)
-		err = check_ring(net, "transmit", config->tx_ring, net->max_tx_ring);
+		err = choose_ring(net, "transmit", net->max_tx_ring, &config->tx_ring);
 	return err ? err : check_room(net, config);
 }
 
@@ -162,6 +180,7 @@ static int allocate_queues(struct net *net, unsigned pairs)
 
 static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 {
+	struct plx_eth_config wanted = *config;
 	struct net *net = to_net(eth);
 	int err;
 
@@ -181,11 +200,11 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 		plx_handshake_give_up(net->virtio);
 		return err;
 	}
-	err = check_rings(net, config);
+	err = choose_rings(net, &wanted);
 	if (!err)
 		err = allocate_queues(net, config->queue_pairs);
 	if (!err)
-		net->wanted = *config;
+		net->wanted = wanted;
 	return err;
 }
 
@@ -524,6 +543,32 @@ static int read_options(struct net *net, struct plx_address *address)
 	return plx_address_finish(address);
 }
 
+/* Read once: a later, larger answer changes nothing (2.7 and 2.8.10.1). */
+static int read_ring(struct plx_virtio *virtio, uint16_t index, uint16_t *max)
+{
+	*max = virtio->transport->queue_max(virtio, index);
+	if (*max == UINT16_MAX)
+		return plx_virtio_gone(virtio);
+	if (!*max)
+		return plx_fail(EPROTO, "%s: the device has no queue %u", virtio->name, index);
+	if (*max > VIRTQ_SIZE_MAX)
+		return plx_fail(EPROTO,
+			"%s: the device offers %u entries for queue %u, which is no size of a ring",
+			virtio->name, *max, index);
+	return 0;
+}
+
+static int read_device(struct net *net)
+{
+	int err = net_read_config(net);
+
+	if (!err)
+		err = read_ring(net->virtio, VIRTIO_NET_RXQ(0), &net->max_rx_ring);
+	if (!err)
+		err = read_ring(net->virtio, VIRTIO_NET_TXQ(0), &net->max_tx_ring);
+	return err;
+}
+
 static int probe(struct net *net, struct plx_address *address)
 {
 	struct plx_virtio *virtio = net->virtio;
@@ -537,13 +582,11 @@ static int probe(struct net *net, struct plx_address *address)
 		err = plx_handshake_probe(virtio);
 	if (err)
 		return err;
-	err = net_read_config(net);
+	err = read_device(net);
 	if (err) {
 		plx_handshake_give_up(virtio);
 		return err;
 	}
-	net->max_rx_ring = virtio->transport->queue_max(virtio, VIRTIO_NET_RXQ(0));
-	net->max_tx_ring = virtio->transport->queue_max(virtio, VIRTIO_NET_TXQ(0));
 	return plx_mem_alloc(virtio->mem, PLX_CACHE_LINE, PLX_CACHE_LINE, virtio->numa_node,
 		PLX_MEM_READ_ONLY, &net->empty_header);
 }

@@ -130,12 +130,13 @@ static bool is_valid_size(uint16_t size, bool packed)
 static int refuse_size(
 	const struct plx_virtio *virtio, uint16_t index, uint16_t wanted, uint16_t max)
 {
-	const char *choice = plx_virtio_has(virtio, VIRTIO_F_RING_PACKED) ? "any number up to"
-									  : "a power of two up to";
+	const char *choice = plx_virtio_has(virtio, VIRTIO_F_RING_PACKED)
+				     ? "give any number up to"
+				     : "give a power of two up to";
 
 	if (virtio->transport->legacy)
-		choice = "through the legacy interface only";
-	return plx_fail(EINVAL, "%s: a ring of %u entries is not offered for queue %u: give %s %u",
+		choice = "through the legacy interface it must be";
+	return plx_fail(EINVAL, "%s: a ring of %u entries is not offered for queue %u: %s %u",
 		virtio->name, wanted, index, choice, max);
 }
 
