@@ -95,5 +95,9 @@ bool net_link_up(struct net *net)
 		return true;
 	if (plx_virtio_read_config(net->virtio, &field, 1))
 		return false;
+	/* Of a device that left the bus every bit is set, also this one. */
+	if (field.value == UINT16_MAX &&
+		net->virtio->transport->read_status(net->virtio) == PLX_VIRTIO_STATUS_GONE)
+		return false;
 	return field.value & VIRTIO_NET_S_LINK_UP;
 }

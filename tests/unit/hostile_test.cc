@@ -741,8 +741,14 @@ TEST_P(HostileRun, No46_RemovalInMidRunIsSurvived)
 		begin();
 		if (HasFatalFailure())
 			return;
+		struct plx_eth_info info;
+
+		plx_eth_get_info(eth, &info);
+		EXPECT_TRUE(info.link_up);
 		plx_emu_unplug(card);
 		Outcome outcome = traffic(100);
+		plx_eth_get_info(eth, &info);
+		EXPECT_FALSE(info.link_up);
 
 		EXPECT_LE(outcome.sent, kRing);
 		EXPECT_EQ(outcome.received, 0u);
