@@ -59,9 +59,14 @@ int plx_virtq_fail(const struct plx_virtq *queue)
 void plx_virtq_look(struct plx_virtq *queue)
 {
 	const struct plx_virtio_transport *transport = queue->virtio->transport;
-	int err = transport->check ? transport->check(queue->virtio) : 0;
+	uint64_t now = plx_cycles();
+	int err;
 
-	if (!err || queue->fault)
+	if (!transport->check || queue->fault || now - queue->looked < PLX_VIRTQ_LOOK_CYCLES)
+		return;
+	queue->looked = now;
+	err = transport->check(queue->virtio);
+	if (!err)
 		return;
 	set_fault(queue, err == -ENODEV ? PLX_VIRTQ_GONE : PLX_VIRTQ_FAULT);
 	plx_log(queue->log, PLX_LOG_ERROR, "%s: %s; nothing moves until it is stopped and started",

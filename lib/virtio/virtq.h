@@ -108,11 +108,12 @@ struct plx_virtq {
 	bool event_idx;
 	bool owed;         /* the last notification was suppressed */
 	uint8_t fault;     /* enum plx_virtq_fault */
-	uint16_t looks;    /* polls that found nothing, running free */
+	uint16_t polls;    /* that found nothing, running free */
 	uint64_t withheld; /* plx_cycles() since when nothing moved behind one; 0: not measured */
 	struct plx_virtq_counters counters;
 
-	/* What only control calls touch. */
+	/* What only control calls touch, and a queue on which nothing moves. */
+	uint64_t looked; /* plx_cycles() when it was last seen whether there is a device */
 	struct plx_virtio *virtio;
 	struct plx_mem *mem;
 	const struct plx_log *log;
@@ -202,13 +203,21 @@ static __always_inline_fn void plx_virtq_return_id(struct plx_virtq *queue, uint
 #define PLX_VIRTQ_PATIENCE_CYCLES UINT64_C(100000000)
 
 /*
+ * A queue on which nothing moves asks whether there is still a device. That costs a register or a
+ * system call, so it is done once in so many cycles at most (2 to 10 ms); and the clock is read
+ * once in so many polls that found nothing.
+ */
+#define PLX_VIRTQ_LOOK_CYCLES UINT64_C(10000000)
+#define PLX_VIRTQ_LOOK_POLLS  1024
+
+/*
  * Called when a poll found nothing: see that a suppressed notification is not waited on for ever,
- * and once in 65536 times that there is a device. Progress only begins the wait anew, since what
+ * and now and then that there is a device. Progress only begins the wait anew, since what
  * moved may be what the device was told of before.
  */
 static __always_inline_fn void plx_virtq_idle(struct plx_virtq *queue)
 {
-	if (unlikely(!++queue->looks))
+	if (unlikely(!(++queue->polls % PLX_VIRTQ_LOOK_POLLS)))
 		plx_virtq_look(queue);
 	if (likely(!queue->owed || !queue->in_flight))
 		return;

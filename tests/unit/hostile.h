@@ -254,25 +254,27 @@ class HostileFixture : public NetFixture
 	}
 
 	/*
-	 * What bursts on queues on which nothing moves end with: a card is asked once in 65536
-	 * looks whether it is there. Of sending there must be more than the ring takes.
+	 * What bursts on queues on which nothing moves end with: a card is asked now and then
+	 * whether it is there. Of sending there must be more than the ring takes.
 	 */
 	int receive_until_told()
 	{
+		uint64_t deadline = plx_now() + PLX_MILLISECONDS(60000);
 		struct plx_packet *packet;
 		int ret = 0;
 
-		for (unsigned look = 0; !ret && look < 2 * 65536; look++)
+		while (!ret && plx_now() < deadline)
 			ret = plx_eth_rx_burst(rxq(), &packet, 1);
 		return ret;
 	}
 
 	int send_until_told()
 	{
+		uint64_t deadline = plx_now() + PLX_MILLISECONDS(60000);
 		struct plx_packet *packet = build(make_frame(60, 1));
 		int ret = 0;
 
-		for (unsigned look = 0; ret >= 0 && look < 2 * 65536; look++) {
+		while (ret >= 0 && plx_now() < deadline) {
 			ret = plx_eth_tx_burst(txq(), &packet, 1);
 			if (ret == 1)
 				packet = build(make_frame(60, 1));
