@@ -227,8 +227,12 @@ static __always_inline_fn void plx_virtq_idle(struct plx_virtq *queue)
 		plx_virtq_nudge(queue);
 }
 
-/* What follows from the device's wish. */
-static __always_inline_fn void plx_virtq_notify(struct plx_virtq *queue, bool wanted)
+/* As many chains at once fill a ring soon if the device does not look, and that is noticed. */
+#define PLX_VIRTQ_MANY 8
+
+/* What follows from the device's wish, after @published chains. */
+static __always_inline_fn void plx_virtq_notify(
+	struct plx_virtq *queue, bool wanted, uint16_t published)
 {
 	if (wanted) {
 		queue->owed = false;
@@ -239,6 +243,10 @@ static __always_inline_fn void plx_virtq_notify(struct plx_virtq *queue, bool wa
 	}
 	plx_counter_add(&queue->counters.suppressed, 1);
 	queue->owed = true;
+	/* Who sends little and often may never see a full ring, and has the time to ask the clock.
+	 */
+	if (published < PLX_VIRTQ_MANY)
+		plx_virtq_idle(queue);
 }
 
 /* Whether an index that an event waits for lies in what was published since @old (2.7.10). */

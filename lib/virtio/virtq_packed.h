@@ -104,7 +104,7 @@ static __always_inline_fn void plx_virtq_packed_kick(struct plx_virtq *queue)
 	/* The flags must be visible before the device's wish is read, or both may sleep
 	 * (2.8.21.3.1). */
 	plx_barrier_full();
-	plx_virtq_notify(queue, plx_virtq_packed_wanted(queue, old));
+	plx_virtq_notify(queue, plx_virtq_packed_wanted(queue, old), (uint16_t)(queue->told - old));
 }
 
 /* plx_virtq_packed_ready() - Whether a completion can be taken. */

@@ -95,7 +95,7 @@ static __always_inline_fn void plx_virtq_split_kick(struct plx_virtq *queue)
 			plx_shared16_read(plx_virtq_split_avail_event(queue)), now, old);
 	else
 		wanted = !(plx_shared16_read(&queue->split.used->flags) & VIRTQ_USED_F_NO_NOTIFY);
-	plx_virtq_notify(queue, wanted);
+	plx_virtq_notify(queue, wanted, (uint16_t)(now - old));
 }
 
 /*
