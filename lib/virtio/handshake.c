@@ -220,13 +220,18 @@ static bool is_live(const struct plx_virtio *virtio)
 
 void plx_handshake_give_up(struct plx_virtio *virtio)
 {
-	uint8_t status = plx_virtio_read_status(virtio);
+	char reason[PLX_ERROR_LEN];
+	uint8_t status;
 
+	/* What fails on the way out is not what made it fail. */
+	(void)snprintf(reason, sizeof(reason), "%s", plx_error());
+	status = plx_virtio_read_status(virtio);
 	if (status != PLX_VIRTIO_STATUS_GONE)
 		write_status(virtio, status | VIRTIO_STATUS_FAILED);
 	if (is_live(virtio))
 		(void)plx_virtio_quiesce(virtio);
 	virtio->step = 0;
+	plx_note_failure("%s", reason);
 }
 
 /* Wait until the status has all of @set and none of @clear. Only the last reading is traced. */
@@ -295,12 +300,7 @@ static int walk(struct plx_virtio *virtio, unsigned end, const struct plx_handsh
 		if (!err)
 			err = plx_virtio_fault(virtio);
 		if (err) {
-			char reason[PLX_ERROR_LEN];
-
-			/* What fails on the way out is not what made it fail. */
-			(void)snprintf(reason, sizeof(reason), "%s", plx_error());
 			plx_handshake_give_up(virtio);
-			plx_note_failure("%s", reason);
 			return err;
 		}
 		virtio->step++;

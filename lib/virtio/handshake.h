@@ -75,7 +75,8 @@ int plx_handshake_start(
  * plx_handshake_give_up() - Tell the device that it was given up (virtio 1.4, 2.2.1 and 3.1.1).
  *
  * One that may already use its queues is reset as well, since the caller is about to take them
- * down. The next start begins with a reset.
+ * down. The next start begins with a reset. The caller's failure stays the one that plx_error()
+ * tells.
  */
 void plx_handshake_give_up(struct plx_virtio *virtio);
 
