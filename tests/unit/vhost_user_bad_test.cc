@@ -363,6 +363,20 @@ TEST_F(VhostBad, SendsNothingToABackendThatIsGone)
 	expect_all_back();
 }
 
+/* It once said -EIO, and nothing in words. */
+TEST_F(VhostBad, TellsWhoOnlyLooksAfterWhatWasSentThatTheBackendIsGone)
+{
+	auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+	int err = 0;
+
+	start();
+	backend->stop();
+	while (!err && std::chrono::steady_clock::now() < deadline)
+		err = plx_eth_tx_burst(plx_eth_txq(eth, 0), nullptr, 0);
+	EXPECT_EQ(err, -ENODEV);
+	expect_error("the device is gone");
+}
+
 TEST_F(VhostBad, ComesBackToAServerToo)
 {
 	backend->client = true;
