@@ -294,8 +294,9 @@ static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packe
 		want = MIN(count - received, (unsigned)NET_BATCH);
 		got = receive_run(queue, packets + received, want, &odd, mergeable, packed);
 		received += got;
-	} while (unlikely(got == NET_BATCH) && received < count);
-	if (unlikely(odd) && received < count)
+	} while (unlikely(got == NET_BATCH) && received < count && queue->vq->ordered);
+	/* The rest of a frame may have come out of turn, which no run tells of. */
+	if (unlikely(odd || !queue->vq->ordered))
 		received += leave_order(queue, packets + received, count - received, mergeable);
 	return finish(queue, packets, received, packed);
 }

@@ -434,6 +434,30 @@ TEST_P(HostileRun, No20_IdOutsideTheRingInTheMiddleOfAFrameBreaksTheQueue)
 	expect_recovery();
 }
 
+/* The order of the ring is lost where no run of buffers shows it: behind the last that was asked
+ * for. */
+TEST_P(HostileRun, No21_BufferOutOfTurnInTheMiddleOfAFrameComesBackOnce)
+{
+	auto frame = make_frame(600, 1);
+	unsigned nth = 0;
+
+	pool_config.data_size = 256;
+	begin();
+	lies.used = [&](unsigned queue, uint32_t *id, uint32_t *) {
+		if (queue || nth > 2)
+			return;
+		if (nth)
+			*id = (*id + (nth == 1 ? 1 : kRing - 1)) % kRing;
+		nth++;
+	};
+	ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), frame.size()), 0);
+	step();
+	EXPECT_LE(receive(1).size(), 1u);
+	(void)traffic(40);
+	expect_recovery();
+	EXPECT_EQ(count_messages("came back to a pool"), 0u);
+}
+
 TEST_P(HostileRun, No36_BufferWithoutBytesInTheMiddleOfAFrameDropsTheFrame)
 {
 	bool second = false;
