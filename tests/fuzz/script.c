@@ -97,6 +97,7 @@ static struct plx_packet *build(
 		return NULL;
 	for (unsigned i = 0; i < pieces; i++) {
 		plx_packet_prepare(packets[i], headroom);
+		len = MIN(len, plx_packet_tailroom(packets[i]));
 		packets[i]->data_len = len;
 		packets[i]->next = i + 1 < pieces ? packets[i + 1] : NULL;
 		memset(plx_packet_data(packets[i]), 0x5a, len);
