@@ -482,8 +482,8 @@ TEST_F(Transcript, StepAtWhichTheDeviceWentIsNamed)
 	}
 	/* Steps that only write are told by the next one that reads. */
 	EXPECT_EQ(joined(steps),
-		joined({"reset", "ACKNOWLEDGE", "DRIVER", "FEATURES_OK", "FEATURES_OK re-read",
-			"queue set-up", "DRIVER_OK", "DRIVER_OK re-read"}));
+		joined({"reset", "ACKNOWLEDGE", "DRIVER", "read features", "FEATURES_OK",
+			"FEATURES_OK re-read", "queue set-up", "DRIVER_OK", "DRIVER_OK re-read"}));
 }
 
 } // namespace
