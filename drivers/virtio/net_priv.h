@@ -19,6 +19,9 @@
 /* Descriptors that one frame may take for sending. */
 #define NET_SEGMENTS_MAX 32
 
+/* Polls that find nothing until a receive ring is filled up although it is not half empty. */
+#define NET_QUIET_POLLS 32
+
 /* Packets that move between a queue and its cache at once. */
 #define NET_BATCH 64
 
@@ -50,6 +53,12 @@ struct net_rxq {
 	uint16_t header_len;
 	uint32_t room;     /* bytes of each buffer that the device may write */
 	bool header_apart; /* it wants a descriptor of its own for the header */
+	/*
+	 * Free descriptors at which the ring is filled up again. The longer that waits, the less
+	 * the device works on the lines that are being written.
+	 */
+	uint16_t refill_at;
+	uint32_t quiet; /* polls in a row that found nothing */
 	struct net_rx_counters counters;
 	struct plx_virtq_counters ring; /* what @vq counted, once it is gone */
 	const char *path;

@@ -239,7 +239,7 @@ static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx
 	for (unsigned i = 0; mergeable && i < run.count; i++)
 		__builtin_prefetch(
 			plx_pool_map_buffer(&queue->map, packets[i]) + queue->header_off);
-	if (run.count)
+	if (queue->vq->free_count >= queue->refill_at)
 		refill_run(queue, packed);
 	while (run.at < run.count) {
 		struct plx_packet *packet = packets[run.at];
@@ -248,6 +248,17 @@ static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx
 			packets[received++] = packet;
 	}
 	return received;
+}
+
+/* Called when a poll found nothing. Once that has lasted, the ring is made full for what may come.
+ */
+static __always_inline_fn void rest(struct net_rxq *queue, const bool packed)
+{
+	if (unlikely(queue->quiet == NET_QUIET_POLLS && queue->vq->free_count)) {
+		refill(queue, packed);
+		plx_virtq_kick(queue->vq, packed);
+	}
+	plx_virtq_idle(queue->vq);
 }
 
 /* What follows on the frames that were taken. Return: as plx_eth_rx_burst(). */
@@ -263,8 +274,9 @@ static __always_inline_fn int finish(
 	if (device_lies(queue->vq->fault))
 		return give_up(queue, received);
 	plx_virtq_kick(queue->vq, packed);
+	queue->quiet = received ? 0 : queue->quiet + 1;
 	if (!received)
-		plx_virtq_idle(queue->vq);
+		rest(queue, packed);
 	return (int)received;
 }
 
@@ -274,7 +286,7 @@ static __always_inline_fn int receive_any_order(struct plx_eth_rxq *base,
 	struct net_rxq *queue = container_of(base, struct net_rxq, base);
 	unsigned received = receive_singly(queue, packets, count, mergeable, packed);
 
-	if (!queue->vq->fault && queue->vq->free_count >= MIN(queue->vq->size / 4, NET_BATCH))
+	if (!queue->vq->fault && queue->vq->free_count >= queue->refill_at)
 		refill(queue, packed);
 	return finish(queue, packets, received, packed);
 }
@@ -369,6 +381,8 @@ int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
 		err = plx_virtq_create(net->virtio, index, net->wanted.rx_ring, 1024, &queue->vq);
 	if (!err)
 		plx_virtq_set_room(queue->vq, queue->room);
+	if (!err)
+		queue->refill_at = (uint16_t)MAX(queue->vq->size / 2, 1);
 	return err;
 }
 
