@@ -20,7 +20,7 @@
 #define NET_SEGMENTS_MAX 32
 
 /* Polls that find nothing until a receive ring is filled up although it is not half empty. */
-#define NET_QUIET_POLLS 32
+#define NET_QUIET_POLLS 256
 
 /* Packets that move between a queue and its cache at once. */
 #define NET_BATCH 64
