@@ -371,8 +371,8 @@ int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index)
 		return err;
 	err = plx_virtq_create(net->virtio, index, net->wanted.tx_ring, 1024, &queue->vq);
 	if (!err) {
-		queue->reclaim_below = queue->vq->size / 2;
-		queue->worth_while = (uint16_t)MAX(queue->vq->size / 8, 1);
+		queue->reclaim_below = queue->vq->size / 4;
+		queue->worth_while = (uint16_t)MAX(queue->vq->size / 4, 1);
 	}
 	return err;
 }
