@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,6 +58,8 @@ class Testpmd
 		ASSERT_GE(pid, 0);
 		if (pid)
 			return;
+		/* A test that is ended from outside takes it along. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		int out = open(log.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0600);
 		dup2(out, STDOUT_FILENO);
 		dup2(out, STDERR_FILENO);
