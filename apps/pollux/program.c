@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pollux/error.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,11 +51,36 @@ int failure_note(struct failure *failure, int err)
 	return err;
 }
 
+/* The last error that the library's log told; workers write it, too. */
+static struct {
+	pthread_mutex_t lock;
+	char text[512];
+} told = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/*
+ * A queue that breaks is told by the log, with the value that broke it and what follows behind a
+ * semicolon, and once more by the burst that ends with it.
+ */
+static bool is_told(const char *sentence)
+{
+	const char *end;
+	bool same;
+
+	(void)pthread_mutex_lock(&told.lock);
+	end = strrchr(told.text, ';');
+	if (end && end > told.text && end[-1] == ')')
+		end = memrchr(told.text, ' ', (size_t)(end - told.text));
+	same = end && !strncmp(sentence, told.text, (size_t)(end - told.text));
+	(void)pthread_mutex_unlock(&told.lock);
+	return same;
+}
+
 int failure_end(struct failure *failure)
 {
 	if (!failure->sentence)
 		return EXIT_SUCCESS;
-	(void)fail("%s", failure->sentence);
+	if (!is_told(failure->sentence))
+		(void)fail("%s", failure->sentence);
 	free(failure->sentence);
 	return failure->err == -EINVAL ? EX_USAGE : EXIT_FAILURE;
 }
@@ -114,8 +140,14 @@ static void print_log(void *arg, enum plx_log_level level, const char *message)
 		[PLX_LOG_DEBUG] = "debug",
 	};
 
-	if (arg || level == PLX_LOG_WARNING)
-		(void)fprintf(stderr, "pollux: %s: %s\n", names[level], message);
+	if (!arg && level > PLX_LOG_WARNING)
+		return;
+	(void)fprintf(stderr, "pollux: %s: %s\n", names[level], message);
+	if (level > PLX_LOG_ERROR)
+		return;
+	(void)pthread_mutex_lock(&told.lock);
+	(void)snprintf(told.text, sizeof(told.text), "%s", message);
+	(void)pthread_mutex_unlock(&told.lock);
 }
 
 struct plx_context_config context_config(bool verbose)

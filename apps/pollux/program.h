@@ -54,8 +54,8 @@ struct failure {
 int failure_note(struct failure *failure, int err);
 /* Note a failure of the program's own. @sentence is one to free() and is taken over. */
 void failure_take(struct failure *failure, int err, char *sentence);
-/* Tell what failed, if anything did. Return: the exit status; the library finds values with
- * -EINVAL. */
+/* Tell what failed, if anything did and the log has not. Return: the exit status; the library finds
+ * values with -EINVAL. */
 int failure_end(struct failure *failure);
 
 /* Say what is wrong with the command line, and end the program as argp does. Nothing is open yet.
@@ -79,9 +79,8 @@ uint64_t option_number(const char *name, const char *text, uint64_t low, uint64_
 double option_seconds(const char *name, const char *text);
 
 /*
- * A context's configuration that prints what the library has to say: warnings, or with @verbose all
- * of it. Without @verbose errors are left out, since they come back as the sentence of the call
- * that fails.
+ * A context's configuration that prints what the library has to say: errors and warnings, or with
+ * @verbose all of it.
  */
 struct plx_context_config context_config(bool verbose);
 

@@ -255,10 +255,22 @@ refuses 'fwd of a malformed address' $usage '00:zz' fwd 00:zz
 refuses 'an unknown mode lists the known ones' $usage 'io, mac, macswap, rx, tx, echo' \
 	fwd $missing --mode=frobnicate
 run timeout 60 "$pollux" fwd emu:net,peer=gen,dev.mtu=9000,dev.mrg_rxbuf=off --time=0.2 --json
-verdict 'fwd drives a device whose frames need packets longer than usual' \
-	answers "j['ports'][0]['rx_packets'] > 0" True
+forwards()
+{
+	[ "$status" -eq 0 ] && [ "$(query "j['ports'][0]['rx_packets'] > 0")" = True ]
+}
+verdict 'fwd drives a device whose frames need packets longer than usual' forwards
 run timeout 60 "$pollux" info --trace --json emu:net,dev.mtu=9000,dev.mrg_rxbuf=off
 verdict 'and so does info' answers "j['started']" True
+mkfifo "$work/frames"
+head -c 24 "$work/frames" >/dev/null &
+run bash -c 'trap "" PIPE; exec "$@"' - \
+	timeout 60 "$pollux" fwd "emu:net,peer=pcap:$work/frames" --mode=tx --time=0.5
+tells_an_error()
+{
+	[ "$status" -eq 0 ] && grep -q '^pollux: error: emu:net: .*cannot be written' "$work/err"
+}
+verdict 'an error that ends nothing is told' tells_an_error
 refuses 'echo without an address to answer for' $usage '--ip' fwd $missing --mode=echo
 refuses 'more peers than ports' $usage '--peer' \
 	fwd $missing --peer=02:00:00:00:00:01,02:00:00:00:00:02
