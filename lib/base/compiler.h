@@ -11,8 +11,8 @@
 #define __cache_aligned    __attribute__((aligned(PLX_CACHE_LINE)))
 
 /*
- * What is true only of a device that breaks its rules. A benchmark measures what it costs to ask, by
- * a build that does not (PLX_UNCHECKED); nothing else may be built so.
+ * What is true only of a device that breaks its rules. A benchmark measures what it costs to ask,
+ * by a build that does not (PLX_UNCHECKED); nothing else may be built so.
  */
 #ifdef PLX_UNCHECKED
 #define device_lies(x) ((void)sizeof(x), 0)
