@@ -50,6 +50,8 @@ struct plx_pci_function {
  * @text: what a person wrote
  * @address: receives the address
  *
+ * Any thread may call; never blocks.
+ *
  * Return: 0; -EINVAL when it is not an address of a PCI function.
  */
 PLX_API int plx_pci_address_parse(const char *text, struct plx_pci_address *address);
@@ -58,6 +60,8 @@ PLX_API int plx_pci_address_parse(const char *text, struct plx_pci_address *addr
  * plx_pci_address_format() - Write an address in the kernel's form.
  * @address: the address
  * @text: receives at most PLX_PCI_ADDRESS_LEN bytes
+ *
+ * Any thread may call; never blocks.
  *
  * Return: @text.
  */
@@ -87,6 +91,8 @@ PLX_API int plx_pci_scan(plx_pci_visit_fn *visit, void *arg);
  * @address: which
  * @function: receives it
  *
+ * Any thread may call; reads sysfs.
+ *
  * Return: 0; -ENODEV when there is none at that address; -errno when sysfs cannot be read.
  */
 PLX_API int plx_pci_lookup(
@@ -96,6 +102,8 @@ PLX_API int plx_pci_lookup(
  * plx_pci_is_virtio() - Tell whether a function is a virtio device (virtio 1.4, 4.1.2).
  * @function: what plx_pci_scan() or plx_pci_lookup() told of it
  *
+ * Any thread may call; never blocks.
+ *
  * Return: Whether its vendor and device IDs are those of virtio.
  */
 PLX_API bool plx_pci_is_virtio(const struct plx_pci_function *function);
@@ -104,7 +112,7 @@ PLX_API bool plx_pci_is_virtio(const struct plx_pci_function *function);
  * plx_pci_virtio_id() - The virtio device ID of a function (virtio 1.4, 4.1.2.1 and 5).
  * @function: what plx_pci_scan() or plx_pci_lookup() told of it
  *
- * Transitional device IDs tell it in the subsystem device ID.
+ * Transitional device IDs tell it in the subsystem device ID. Any thread may call; never blocks.
  *
  * Return: 1 for a network device, and so on; 0 when it is not a virtio device.
  */

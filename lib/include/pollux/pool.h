@@ -116,6 +116,8 @@ PLX_API uint16_t plx_pool_data_size(const struct plx_pool *pool);
  * @cache: receives the cache; owned by the caller, who may hand it from thread to thread but lets
  *         only one use it at a time
  *
+ * Any thread may call; takes the depot's lock for a moment.
+ *
  * Return: 0; -ENOMEM.
  */
 PLX_API int plx_pool_cache_create(struct plx_pool *pool, struct plx_pool_cache **cache);
@@ -123,6 +125,8 @@ PLX_API int plx_pool_cache_create(struct plx_pool *pool, struct plx_pool_cache *
 /**
  * plx_pool_cache_destroy() - Return a cache's packets to the depot and end it.
  * @cache: the cache, or NULL
+ *
+ * Any thread may call, when no other uses the cache; takes the depot's lock.
  */
 PLX_API void plx_pool_cache_destroy(struct plx_pool_cache *cache);
 
