@@ -215,6 +215,7 @@ void plx_worker_get_stats(const struct plx_worker *worker, struct plx_worker_sta
 {
 	const struct plx_worker_stats *now = &worker->stats;
 
+	*stats = (struct plx_worker_stats){0};
 	stats->rounds = plx_counter_read(&now->rounds);
 	stats->idle_rounds = plx_counter_read(&now->idle_rounds);
 	stats->busy_cycles = plx_counter_read(&now->busy_cycles);

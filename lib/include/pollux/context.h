@@ -45,6 +45,7 @@ struct plx_memory_usage {
 	uint64_t page_1g;  /**< bytes of @mapped on pages of 1 GiB */
 	uint64_t page_2m;  /**< bytes of @mapped on pages of 2 MiB */
 	uint64_t page_4k;  /**< bytes of @mapped on pages of 4 KiB */
+	uint64_t spare[4]; /**< zeros: room for what a later version tells */
 };
 
 /**

@@ -50,6 +50,7 @@ struct plx_eth_info {
 	int numa_node;            /**< the node that the device is near, or -1 */
 	const char *rx_path;      /**< the receive path in use, or "" before the first start */
 	const char *tx_path;      /**< the transmit path in use, or "" before the first start */
+	uint64_t spare[8];        /**< zeros: room for what a later version tells */
 };
 
 /** How to run a device. Start from PLX_ETH_CONFIG_INIT. */
@@ -78,6 +79,7 @@ struct plx_eth_stats {
 	uint64_t tx_packets; /**< frames taken from the application and given to the device */
 	uint64_t tx_bytes;   /**< their bytes */
 	uint64_t tx_dropped; /**< frames taken and not sent; the counters say why */
+	uint64_t spare[8];   /**< zeros: room for what a later version tells */
 };
 
 /** One counter of a device. */

@@ -33,6 +33,7 @@ struct plx_worker_stats {
 	uint64_t busy_cycles; /**< cycles of rounds that did something */
 	uint64_t idle_cycles; /**< cycles of rounds that did not */
 	uint64_t work;        /**< sum of what the function returned */
+	uint64_t spare[4];    /**< zeros: room for what a later version tells */
 };
 
 /**
