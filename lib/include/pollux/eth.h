@@ -257,7 +257,7 @@ PLX_API struct plx_eth_txq *plx_eth_txq(struct plx_eth *eth, unsigned index);
  * Return: Frames received, 0 to @count; -ENODEV when the device is gone; -EIO when the queue broke
  * because the device violated its rules, or when the device asks for a reset; -ESHUTDOWN when it is
  * stopped or suspended. That a device is gone or asks for a reset is found out by a queue on which
- * nothing moves, once in 65536 calls.
+ * nothing moves, within milliseconds.
  */
 static inline int plx_eth_rx_burst(
 	struct plx_eth_rxq *queue, struct plx_packet **packets, unsigned count)
