@@ -53,6 +53,7 @@ struct net_rxq {
 	uint16_t header_len;
 	uint32_t room;     /* bytes of each buffer that the device may write */
 	bool header_apart; /* it wants a descriptor of its own for the header */
+	bool mergeable;    /* it may spread a frame over several buffers */
 	/*
 	 * Free descriptors at which the ring is filled up again. The longer that waits, the less
 	 * the device works on the lines that are being written.

@@ -39,9 +39,9 @@ static __always_inline_fn unsigned take_fresh(
 }
 
 /* A buffer is one piece of memory, whether it takes one descriptor or two. */
-static __always_inline_fn void post(
-	struct net_rxq *queue, struct plx_packet *packet, const bool packed)
+static void post(struct net_rxq *queue, struct plx_packet *packet)
 {
+	const bool packed = queue->vq->is_packed;
 	uint64_t iova = packet->iova + queue->header_off;
 	struct plx_virtq_buffer buffers[2] = {{iova, queue->room}};
 
@@ -59,7 +59,7 @@ static __always_inline_fn void post(
  * Post as many buffers as the ring has room for and the pool can give. Publishes them, and does not
  * notify.
  */
-static __always_inline_fn void refill(struct net_rxq *queue, const bool packed)
+static void refill(struct net_rxq *queue)
 {
 	const unsigned each = 1 + queue->header_apart; /* descriptors */
 	struct plx_virtq *vq = queue->vq;
@@ -69,9 +69,9 @@ static __always_inline_fn void refill(struct net_rxq *queue, const bool packed)
 	while (count && vq->free_count >= each) {
 		count = take_fresh(queue, fresh, MIN(vq->free_count / each, (unsigned)NET_BATCH));
 		for (unsigned i = 0; i < count; i++)
-			post(queue, fresh[i], packed);
+			post(queue, fresh[i]);
 	}
-	plx_virtq_publish(vq, packed);
+	plx_virtq_publish(vq, vq->is_packed);
 }
 
 /* The same of an ordered queue whose buffers take one descriptor each. */
@@ -208,10 +208,10 @@ static __always_inline_fn bool make_frame(struct net_rxq *queue, struct plx_pack
 }
 
 /* Take frames one by one, in whatever order the device returns its buffers. */
-static __always_inline_fn unsigned receive_singly(struct net_rxq *queue,
-	struct plx_packet **packets, unsigned count, const bool mergeable, const bool packed)
+static unsigned receive_singly(struct net_rxq *queue, struct plx_packet **packets, unsigned count)
 {
 	struct plx_virtq *vq = queue->vq;
+	const bool packed = vq->is_packed;
 	struct run none = {.count = 0};
 	unsigned received = 0;
 
@@ -221,7 +221,7 @@ static __always_inline_fn unsigned receive_singly(struct net_rxq *queue,
 
 		if (device_lies(!packet))
 			break;
-		if (make_frame(queue, packet, len, &none, mergeable))
+		if (make_frame(queue, packet, len, &none, queue->mergeable))
 			packets[received++] = packet;
 	}
 	return received;
@@ -250,15 +250,11 @@ static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx
 	return received;
 }
 
-/* Called when a poll found nothing. Once that has lasted, the ring is made full for what may come.
- */
-static __always_inline_fn void rest(struct net_rxq *queue, const bool packed)
+/* Nothing has come for a while: the ring is made full for what may. */
+static void fill_up(struct net_rxq *queue)
 {
-	if (unlikely(queue->quiet == NET_QUIET_POLLS && queue->vq->free_count)) {
-		refill(queue, packed);
-		plx_virtq_kick(queue->vq, packed);
-	}
-	plx_virtq_idle(queue->vq);
+	refill(queue);
+	plx_virtq_kick(queue->vq, queue->vq->is_packed);
 }
 
 /* What follows on the frames that were taken. Return: as plx_eth_rx_burst(). */
@@ -275,24 +271,36 @@ static __always_inline_fn int finish(
 		return give_up(queue, received);
 	plx_virtq_kick(queue->vq, packed);
 	queue->quiet = received ? 0 : queue->quiet + 1;
-	if (!received)
-		rest(queue, packed);
+	if (!received) {
+		if (unlikely(queue->quiet == NET_QUIET_POLLS && queue->vq->free_count))
+			fill_up(queue);
+		plx_virtq_idle(queue->vq);
+	}
 	return (int)received;
 }
 
-static __always_inline_fn int receive_any_order(struct plx_eth_rxq *base,
-	struct plx_packet **packets, unsigned count, const bool mergeable, const bool packed)
+static void choose_path(struct net_rxq *queue);
+
+/* In whatever order the device returns its buffers, and in two descriptors each if it wants that.
+ */
+static int receive_any_order(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)
 {
 	struct net_rxq *queue = container_of(base, struct net_rxq, base);
-	unsigned received = receive_singly(queue, packets, count, mergeable, packed);
+	unsigned received = receive_singly(queue, packets, count);
 
 	if (!queue->vq->fault && queue->vq->free_count >= queue->refill_at)
-		refill(queue, packed);
-	return finish(queue, packets, received, packed);
+		refill(queue);
+	return finish(queue, packets, received, queue->vq->is_packed);
 }
 
-static unsigned leave_order(
-	struct net_rxq *queue, struct plx_packet **packets, unsigned count, bool mergeable);
+/* What comes next is no part of a run: the device is not in order any more, or it lies. */
+static unsigned leave_order(struct net_rxq *queue, struct plx_packet **packets, unsigned count)
+{
+	unsigned received = receive_singly(queue, packets, count);
+
+	choose_path(queue);
+	return received;
+}
 
 /* The one body of receiving; @mergeable and @packed are constants. */
 static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packet **packets,
@@ -309,24 +317,20 @@ static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packe
 	} while (unlikely(got == NET_BATCH) && received < count && queue->vq->ordered);
 	/* The rest of a frame may have come out of turn, which no run tells of. */
 	if (unlikely(odd || !queue->vq->ordered))
-		received += leave_order(queue, packets + received, count - received, mergeable);
+		received += leave_order(queue, packets + received, count - received);
 	return finish(queue, packets, received, packed);
 }
 
-#define INSTANCE(name, body, mergeable, packed)                                                    \
+#define INSTANCE(name, mergeable, packed)                                                          \
 	static int name(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)     \
 	{                                                                                          \
-		return body(base, packets, count, mergeable, packed);                              \
+		return receive(base, packets, count, mergeable, packed);                           \
 	}
 
-INSTANCE(receive_split, receive, false, false)
-INSTANCE(receive_split_mergeable, receive, true, false)
-INSTANCE(receive_packed, receive, false, true)
-INSTANCE(receive_packed_mergeable, receive, true, true)
-INSTANCE(receive_split_any, receive_any_order, false, false)
-INSTANCE(receive_split_mergeable_any, receive_any_order, true, false)
-INSTANCE(receive_packed_any, receive_any_order, false, true)
-INSTANCE(receive_packed_mergeable_any, receive_any_order, true, true)
+INSTANCE(receive_split, false, false)
+INSTANCE(receive_split_mergeable, true, false)
+INSTANCE(receive_packed, false, true)
+INSTANCE(receive_packed_mergeable, true, true)
 
 #undef INSTANCE
 
@@ -339,29 +343,19 @@ static const struct path {
 	{{{receive_split, "split, one buffer"}, {receive_split_mergeable, "split, mergeable"}},
 		{{receive_packed, "packed, one buffer"},
 			{receive_packed_mergeable, "packed, mergeable"}}},
-	{{{receive_split_any, "split, one buffer, any order"},
-		 {receive_split_mergeable_any, "split, mergeable, any order"}},
-		{{receive_packed_any, "packed, one buffer, any order"},
-			{receive_packed_mergeable_any, "packed, mergeable, any order"}}},
+	{{{receive_any_order, "split, one buffer, any order"},
+		 {receive_any_order, "split, mergeable, any order"}},
+		{{receive_any_order, "packed, one buffer, any order"},
+			{receive_any_order, "packed, mergeable, any order"}}},
 };
 
-static void choose_path(struct net_rxq *queue, bool mergeable)
+static void choose_path(struct net_rxq *queue)
 {
 	bool any_order = !queue->vq->ordered || queue->header_apart;
-	const struct path *path = &paths[any_order][queue->vq->is_packed][mergeable];
+	const struct path *path = &paths[any_order][queue->vq->is_packed][queue->mergeable];
 
 	queue->path = path->name;
 	queue->base.burst = path->burst;
-}
-
-/* What comes next is no part of a run: the device is not in order any more, or it lies. */
-static unsigned leave_order(
-	struct net_rxq *queue, struct plx_packet **packets, unsigned count, bool mergeable)
-{
-	unsigned received = receive_singly(queue, packets, count, mergeable, queue->vq->is_packed);
-
-	choose_path(queue, mergeable);
-	return received;
 }
 
 /* --- life --- */
@@ -373,6 +367,7 @@ int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
 
 	queue->header_len = net_header_len(net->virtio);
 	queue->header_apart = net_header_apart(net->virtio);
+	queue->mergeable = plx_virtio_has(net->virtio, VIRTIO_NET_F_MRG_RXBUF);
 	queue->header_off = plx_pool_headroom(pool);
 	queue->room = plx_pool_data_size(pool);
 	queue->map = plx_pool_map(pool);
@@ -388,7 +383,7 @@ int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
 
 int net_rx_fill(struct net_rxq *queue)
 {
-	refill(queue, queue->vq->is_packed);
+	refill(queue);
 	if (queue->vq->free_count <= queue->header_apart)
 		return 0;
 	return plx_fail(ENOBUFS,
@@ -399,7 +394,7 @@ int net_rx_fill(struct net_rxq *queue)
 
 void net_rx_run(struct net *net, struct net_rxq *queue)
 {
-	choose_path(queue, plx_virtio_has(net->virtio, VIRTIO_NET_F_MRG_RXBUF));
+	choose_path(queue);
 	plx_virtq_kick(queue->vq, queue->vq->is_packed);
 	if (queue->vq->counters.kicks)
 		plx_trace_add(&net->virtio->trace, PLX_TRACE_NOTIFY, queue->vq->index, 0);
