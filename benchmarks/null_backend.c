@@ -2,8 +2,8 @@
 /*
  * A vhost-user network backend that does nothing: it completes every buffer as soon as it is
  * available, for receiving with a frame that was never written. What a driver makes against it is
- * what the driver and the ring cost. One thread polls all rings and never wants to be notified; it
- * serves one front end after the other, until a signal ends it.
+ * what the driver and the ring cost. One thread polls all rings and never wants to be notified. It
+ * serves each of its sockets, one front end after the other, until a signal ends it.
  */
 #include "null_backend.h"
 
@@ -20,19 +20,27 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-/* Rounds over all rings between two looks at the socket. */
+/* Rounds over all rings between two looks at the sockets. */
 #define ROUNDS 65536
+
+#define SOCKETS 4
 
 #define BIT(bit) (UINT64_C(1) << (bit))
 
 struct backend {
 	uint64_t offered;
-	bool client;
 	const char *path;
-	int fd;
+	int listener; /* -1 as client */
+	int fd;       /* -1 while there is no front end */
 	struct rings rings;
+};
+
+struct backends {
+	unsigned count;
+	struct backend one[SOCKETS];
 };
 
 struct message {
@@ -290,45 +298,69 @@ static bool serve_message(struct backend *backend)
 
 /* --- one front end after the other --- */
 
-static void poll_rings(struct backend *backend)
+static double now(void)
 {
-	unsigned running[RINGS], count = 0;
+	struct timespec time;
 
-	for (unsigned i = 0; i < RINGS; i++)
-		if (backend->rings.ring[i].started && backend->rings.ring[i].enabled)
-			running[count++] = i;
-	for (unsigned round = 0; count && round < ROUNDS; round++)
-		for (unsigned i = 0; i < count; i++)
-			if (!ring_complete(&backend->rings, running[i]))
-				__builtin_ia32_pause();
+	(void)clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-static bool any_runs(const struct backend *backend)
+static bool runs(const struct ring *ring)
 {
-	for (unsigned i = 0; i < RINGS; i++)
-		if (backend->rings.ring[i].started && backend->rings.ring[i].enabled)
-			return true;
+	return ring->started && ring->enabled;
+}
+
+static bool any_runs(const struct backends *backends)
+{
+	for (unsigned i = 0; i < backends->count; i++)
+		for (unsigned j = 0; j < RINGS; j++)
+			if (runs(&backends->one[i].rings.ring[j]))
+				return true;
 	return false;
 }
 
-static void serve(struct backend *backend)
+static void poll_rings(struct backends *backends)
 {
-	struct pollfd polled = {.fd = backend->fd, .events = POLLIN};
+	struct {
+		struct rings *rings;
+		unsigned index;
+	} running[SOCKETS * RINGS];
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < backends->count; i++) {
+		struct rings *rings = &backends->one[i].rings;
+
+		for (unsigned j = 0; j < RINGS; j++) {
+			if (!runs(&rings->ring[j]))
+				continue;
+			running[count].rings = rings;
+			running[count++].index = j;
+		}
+	}
+	for (unsigned round = 0; count && round < ROUNDS; round++)
+		for (unsigned i = 0; i < count; i++)
+			if (!ring_complete(running[i].rings, running[i].index))
+				__builtin_ia32_pause();
+			else if (!running[i].rings->first_sent && running[i].index & 1)
+				running[i].rings->first_sent = now();
+}
+
+/* The front end has gone. */
+static void leave(struct backend *backend)
+{
 	uint64_t received = 0, sent = 0;
 
-	while (!ended) {
-		if (poll(&polled, 1, any_runs(backend) ? 0 : -1) > 0 && !serve_message(backend))
-			break;
-		poll_rings(backend);
-	}
 	for (unsigned i = 0; i < RINGS; i++)
 		*(i & 1 ? &sent : &received) += backend->rings.ring[i].frames;
-	(void)printf("{\"received\":%llu,\"sent\":%llu}\n", (unsigned long long)received,
-		(unsigned long long)sent);
+	(void)printf("{\"received\":%llu,\"sent\":%llu,\"first_sent\":%.6f}\n",
+		(unsigned long long)received, (unsigned long long)sent, backend->rings.first_sent);
 	(void)fflush(stdout);
+	backend->rings.first_sent = 0;
 	memset(backend->rings.ring, 0, sizeof(backend->rings.ring));
 	forget_memory(&backend->rings.memory);
 	(void)close(backend->fd);
+	backend->fd = -1;
 }
 
 static int open_socket(const struct backend *backend, struct sockaddr_un *address)
@@ -344,34 +376,72 @@ static int open_socket(const struct backend *backend, struct sockaddr_un *addres
 	return fd;
 }
 
-static void run_server(struct backend *backend)
+static void start_listening(struct backend *backend)
 {
 	struct sockaddr_un address;
-	int listener = open_socket(backend, &address);
 
+	backend->listener = open_socket(backend, &address);
 	(void)unlink(backend->path);
-	if (bind(listener, (const void *)&address, sizeof(address)) || listen(listener, 1))
+	if (bind(backend->listener, (const void *)&address, sizeof(address)) ||
+		listen(backend->listener, 1))
 		die("%s: %s", backend->path, strerror(errno));
-	while (!ended) {
-		backend->fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-		if (backend->fd >= 0)
-			serve(backend);
-	}
-	(void)unlink(backend->path);
 }
 
-static void run_client(struct backend *backend)
+static void try_to_connect(struct backend *backend)
 {
 	struct sockaddr_un address;
+	int fd = open_socket(backend, &address);
 
+	if (!connect(fd, (const void *)&address, sizeof(address)))
+		backend->fd = fd;
+	else
+		(void)close(fd);
+}
+
+static void look_at_socket(struct backend *backend)
+{
+	if (backend->fd < 0)
+		backend->fd = accept4(backend->listener, NULL, NULL, SOCK_CLOEXEC);
+	else if (!serve_message(backend))
+		leave(backend);
+}
+
+static void look_at_sockets(struct backends *backends)
+{
+	struct pollfd polled[SOCKETS];
+	int wait = any_runs(backends) ? 0 : -1;
+
+	for (unsigned i = 0; i < backends->count; i++) {
+		struct backend *backend = &backends->one[i];
+
+		if (backend->fd < 0 && backend->listener < 0)
+			try_to_connect(backend);
+		polled[i] = (struct pollfd){
+			.fd = backend->fd < 0 ? backend->listener : backend->fd,
+			.events = POLLIN,
+		};
+		/* A socket that is not there yet cannot be waited for. */
+		if (polled[i].fd < 0 && wait)
+			wait = 10;
+	}
+	if (poll(polled, backends->count, wait) <= 0)
+		return;
+	for (unsigned i = 0; i < backends->count; i++)
+		if (polled[i].fd >= 0 && polled[i].revents)
+			look_at_socket(&backends->one[i]);
+}
+
+static void run(struct backends *backends)
+{
 	while (!ended) {
-		backend->fd = open_socket(backend, &address);
-		if (!connect(backend->fd, (const void *)&address, sizeof(address))) {
-			serve(backend);
-			continue;
-		}
-		(void)close(backend->fd);
-		(void)usleep(10000);
+		look_at_sockets(backends);
+		poll_rings(backends);
+	}
+	for (unsigned i = 0; i < backends->count; i++) {
+		if (backends->one[i].fd >= 0)
+			leave(&backends->one[i]);
+		if (backends->one[i].listener >= 0)
+			(void)unlink(backends->one[i].path);
 	}
 }
 
@@ -393,41 +463,53 @@ static const struct argp_option options[] = {
 	{0},
 };
 
+struct arguments {
+	struct backend model; /* what all have in common */
+	bool client;
+	struct backends backends;
+};
+
+static error_t take_path(struct backends *backends, char *path, struct argp_state *state)
+{
+	if (backends->count == SOCKETS)
+		argp_error(state, "%u sockets are enough", SOCKETS);
+	backends->one[backends->count++].path = path;
+	return 0;
+}
+
 static error_t take_option(int key, char *arg, struct argp_state *state)
 {
-	struct backend *backend = state->input;
+	struct arguments *arguments = state->input;
+	struct backend *model = &arguments->model;
 
 	switch (key) {
 	case CLIENT:
-		backend->client = true;
+		arguments->client = true;
 		return 0;
 	case SIZE:
-		backend->rings.frame_size = (uint32_t)strtoul(arg, NULL, 0);
-		if (backend->rings.frame_size < 14 || backend->rings.frame_size > 65535)
+		model->rings.frame_size = (uint32_t)strtoul(arg, NULL, 0);
+		if (model->rings.frame_size < 14 || model->rings.frame_size > 65535)
 			argp_error(state, "--size=%s is not possible: give 14 to 65535", arg);
 		return 0;
 	case NO_PACKED:
-		backend->offered &= ~BIT(VIRTIO_F_RING_PACKED);
+		model->offered &= ~BIT(VIRTIO_F_RING_PACKED);
 		return 0;
 	case NO_MERGEABLE:
-		backend->offered &= ~BIT(VIRTIO_NET_F_MRG_RXBUF);
+		model->offered &= ~BIT(VIRTIO_NET_F_MRG_RXBUF);
 		return 0;
 	case IN_ORDER:
-		backend->offered |= BIT(VIRTIO_F_IN_ORDER);
+		model->offered |= BIT(VIRTIO_F_IN_ORDER);
 		return 0;
 	case EVENT_INDEX:
-		backend->offered |= BIT(VIRTIO_F_EVENT_IDX);
+		model->offered |= BIT(VIRTIO_F_EVENT_IDX);
 		return 0;
 	case HEADERS:
-		backend->rings.headers_always = true;
+		model->rings.headers_always = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (backend->path)
-			argp_error(state, "one socket is enough");
-		backend->path = arg;
-		return 0;
+		return take_path(&arguments->backends, arg, state);
 	case ARGP_KEY_END:
-		if (!backend->path)
+		if (!arguments->backends.count)
 			argp_error(state, "no socket is given");
 		return 0;
 	default:
@@ -437,24 +519,31 @@ static error_t take_option(int key, char *arg, struct argp_state *state)
 
 int main(int argc, char **argv)
 {
-	static const struct argp argp = {options, take_option, "SOCKET",
+	static const struct argp argp = {options, take_option, "SOCKET...",
 		"A vhost-user network backend that completes every buffer at once and touches no payload. "
-		"For each front end that leaves it prints a line of JSON.",
+		"It serves up to four sockets. For each front end that leaves it prints a line of JSON; first_sent is the time of the first frame that it sent, by CLOCK_MONOTONIC.",
 		NULL, NULL, NULL};
-	static struct backend backend = {
-		.offered = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_PACKED) |
-			   BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_MQ) |
-			   BIT(VHOST_USER_F_PROTOCOL_FEATURES),
-		.rings.frame_size = 60,
+	static struct arguments arguments = {
+		.model.offered = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_PACKED) |
+				 BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_MQ) |
+				 BIT(VHOST_USER_F_PROTOCOL_FEATURES),
+		.model.rings.frame_size = 60,
 	};
+	struct backends *backends = &arguments.backends;
 	struct sigaction action = {.sa_handler = end};
 
-	(void)argp_parse(&argp, argc, argv, 0, NULL, &backend);
+	(void)argp_parse(&argp, argc, argv, 0, NULL, &arguments);
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
-	if (backend.client)
-		run_client(&backend);
-	else
-		run_server(&backend);
+	for (unsigned i = 0; i < backends->count; i++) {
+		const char *path = backends->one[i].path;
+
+		backends->one[i] = arguments.model;
+		backends->one[i].path = path;
+		backends->one[i].fd = backends->one[i].listener = -1;
+		if (!arguments.client)
+			start_listening(&backends->one[i]);
+	}
+	run(backends);
 	return 0;
 }

@@ -41,6 +41,7 @@ struct rings {
 	uint64_t features;
 	uint32_t frame_size;
 	bool headers_always;
+	double first_sent; /* when the front end sent its first frame; 0: not yet */
 	struct memory memory;
 	struct ring ring[RINGS];
 };
