@@ -179,6 +179,17 @@ static struct plx_features understood(const struct plx_virtio *virtio)
 	return plx_features_and(&virtio->negotiation.offered, &virtio->negotiation.understood);
 }
 
+static int call_driver(
+	const struct plx_handshake_step *step, const struct plx_handshake_driver *driver, void *arg)
+{
+	if (step->action == PLX_HANDSHAKE_SET_UP)
+		return driver->set_up(arg);
+	if (step->action == PLX_HANDSHAKE_FILL)
+		return driver->fill(arg);
+	driver->go_live(arg);
+	return 0;
+}
+
 static int take_step(struct plx_virtio *virtio, const struct plx_handshake_step *step,
 	const struct plx_handshake_driver *driver, void *arg)
 {
@@ -202,12 +213,11 @@ static int take_step(struct plx_virtio *virtio, const struct plx_handshake_step 
 		write_features(virtio, &virtio->negotiation.accepted);
 		return 0;
 	case PLX_HANDSHAKE_SET_UP:
-		return driver->set_up(arg);
 	case PLX_HANDSHAKE_FILL:
-		return driver->fill(arg);
 	case PLX_HANDSHAKE_GO_LIVE:
-		driver->go_live(arg);
-		return 0;
+		if (driver)
+			return call_driver(step, driver, arg);
+		break;
 	}
 	return plx_fail(EINVAL, "%s: the handshake %s has no such step", virtio->name,
 		virtio->handshake->name);
