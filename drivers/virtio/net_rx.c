@@ -239,7 +239,7 @@ static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx
 	for (unsigned i = 0; mergeable && i < run.count; i++)
 		__builtin_prefetch(
 			plx_pool_map_buffer(&queue->map, packets[i]) + queue->header_off);
-	if (queue->vq->free_count >= queue->refill_at)
+	if (queue->vq->free_count >= queue->refill_at && !device_lies(queue->vq->fault))
 		refill_run(queue, packed);
 	while (run.at < run.count) {
 		struct plx_packet *packet = packets[run.at];
@@ -354,7 +354,8 @@ static void choose_path(struct net_rxq *queue)
 	bool any_order = !queue->vq->ordered || queue->header_apart;
 	const struct path *path = &paths[any_order][queue->vq->is_packed][queue->mergeable];
 
-	queue->path = path->name;
+	/* Whoever asks for it may do so while the queue runs. */
+	__atomic_store_n(&queue->path, path->name, __ATOMIC_RELAXED);
 	queue->base.burst = path->burst;
 }
 

@@ -21,6 +21,13 @@ static int transmit_broken(struct plx_eth_txq *base, struct plx_packet **packets
 	return plx_virtq_fail(queue->vq);
 }
 
+/* Nothing of a broken queue is touched again; what it has comes back when the device is stopped. */
+static int give_up(struct net_txq *queue, unsigned taken)
+{
+	queue->base.burst = transmit_broken;
+	return taken ? (int)taken : plx_virtq_fail(queue->vq);
+}
+
 /* Give a run of packets back, through the cache where they are of its pool. */
 static void put_batch(struct net_txq *queue, struct plx_packet **batch, unsigned count)
 {
@@ -157,10 +164,21 @@ static void drop(struct plx_packet *packet, uint64_t *reason)
 	plx_packet_free(packet);
 }
 
-/* 5.1.9.2: no offload is asked for, and num_buffers is 0 */
+/*
+ * 5.1.9.2: no offload is asked for, and num_buffers is 0. A frame that is sent again and again
+ * finds its zeros in place: they are not written anew, and the line stays in the device's cache as
+ * well.
+ */
 static __always_inline_fn void write_header(const struct net_txq *queue, struct plx_packet *packet)
 {
-	memset(plx_packet_data(packet) - queue->header_len, 0, queue->header_len);
+	uint8_t *header = plx_packet_data(packet) - queue->header_len;
+	uint64_t first, last;
+
+	static_assert(VIRTIO_NET_HDR_SIZE <= 16 && VIRTIO_NET_HDR_SIZE_LEGACY >= 8, "two words");
+	memcpy(&first, header, sizeof(first));
+	memcpy(&last, plx_packet_data(packet) - sizeof(last), sizeof(last));
+	if (first | last)
+		memset(header, 0, queue->header_len);
 }
 
 /* Add a frame of several segments, or one whose header lies apart. */
@@ -208,7 +226,7 @@ static enum outcome send_singly(struct net_txq *queue, struct plx_packet *packet
 	/* What is enough for frames of one segment may not be enough for this one. */
 	if (segments + apart > queue->vq->free_count)
 		reclaim(queue, queue->vq->is_packed);
-	if (segments + apart > queue->vq->free_count)
+	if (segments + apart > queue->vq->free_count || queue->vq->fault)
 		return NO_ROOM;
 	add_chain(queue, packet, segments, apart);
 	queue->odd = (uint16_t)(queue->odd + !is_plain(queue, packet));
@@ -249,10 +267,8 @@ static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_pa
 static int look_after(struct net_txq *queue, const bool packed)
 {
 	reclaim(queue, packed);
-	if (device_lies(queue->vq->fault)) {
-		queue->base.burst = transmit_broken;
-		return plx_virtq_fail(queue->vq);
-	}
+	if (device_lies(queue->vq->fault))
+		return give_up(queue, 0);
 	plx_virtq_idle(queue->vq);
 	return 0;
 }
@@ -282,19 +298,19 @@ static __always_inline_fn bool has_room(struct net_txq *queue, unsigned count, c
 	if (likely(vq->free_count >= count))
 		return true;
 	reclaim(queue, packed);
-	return vq->free_count >= MIN(count, queue->worth_while);
+	return vq->free_count >= MIN(count, queue->worth_while) && !vq->fault;
 }
 
 static __always_inline_fn unsigned transmit_all(struct net_txq *queue, struct plx_packet **packets,
 	unsigned count, uint64_t *bytes, const bool packed)
 {
-	const bool in_runs = queue->in_runs && queue->vq->ordered;
 	unsigned taken = 0, plain = 0;
 
 	while (taken < count) {
 		unsigned run = 0;
 
-		if (likely(in_runs))
+		/* Asked anew each time: making room for a frame may find the order gone. */
+		if (likely(queue->in_runs && queue->vq->ordered))
 			run = send_run(queue, packets + taken, count - taken, bytes, packed);
 		taken += run;
 		plain += run;
@@ -325,18 +341,18 @@ static __always_inline_fn int transmit(
 		return look_after(queue, packed);
 	if (likely(has_room(queue, count, packed)))
 		taken = transmit_all(queue, packets, count, &bytes, packed);
+	net_counter_add(&queue->counters.bytes, bytes);
+	if (device_lies(vq->fault))
+		return give_up(queue, taken);
 	plx_virtq_publish(vq, packed);
 	if (vq->free_count < queue->reclaim_below)
 		reclaim(queue, packed);
+	if (device_lies(vq->fault))
+		return give_up(queue, taken);
 	plx_virtq_kick(vq, packed);
-	net_counter_add(&queue->counters.bytes, bytes);
 	if (unlikely(taken < count)) {
 		net_counter_add(&queue->counters.full, 1);
 		plx_virtq_idle(vq);
-	}
-	if (device_lies(vq->fault)) {
-		queue->base.burst = transmit_broken;
-		return taken ? (int)taken : plx_virtq_fail(vq);
 	}
 	return (int)taken;
 }

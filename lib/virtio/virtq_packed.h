@@ -111,9 +111,12 @@ static __always_inline_fn void plx_virtq_packed_kick(struct plx_virtq *queue)
 static __always_inline_fn bool plx_virtq_packed_ready(struct plx_virtq *queue)
 {
 	struct plx_virtq_packed *ring = &queue->packed;
-	/* Acquire: id and length are read after the flags that say they are there (2.8.21.2). */
-	uint16_t flags = plx_shared16_read_acquire(&ring->desc[ring->used_at].flags);
+	uint16_t flags;
 
+	if (device_lies(queue->fault))
+		return false;
+	/* Acquire: id and length are read after the flags that say they are there (2.8.21.2). */
+	flags = plx_shared16_read_acquire(&ring->desc[ring->used_at].flags);
 	if ((flags & PLX_VIRTQ_PACKED_BOTH) != ring->used_flags)
 		return false;
 	if (device_lies(!queue->in_flight)) {
@@ -169,6 +172,8 @@ static __always_inline_fn unsigned plx_virtq_packed_take(struct plx_virtq *queue
 	unsigned taken = 0;
 
 	*odd = false;
+	if (device_lies(queue->fault))
+		return 0;
 	if (device_lies(!queue->in_flight)) {
 		(void)plx_virtq_packed_ready(queue);
 		return 0;

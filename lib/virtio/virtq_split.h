@@ -109,6 +109,9 @@ static __always_inline_fn bool plx_virtq_split_ready(struct plx_virtq *queue)
 	struct plx_virtq_split *ring = &queue->split;
 	uint16_t ready;
 
+	/* A broken queue is not looked at again, not even at what was seen of it before. */
+	if (device_lies(queue->fault))
+		return false;
 	if (ring->used_seen != ring->used_idx)
 		return true;
 	/* Acquire: the elements are read after the index that announces them (2.7.14). */
