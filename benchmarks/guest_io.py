@@ -4,11 +4,11 @@
 
 import json
 import pathlib
-import platform
 import re
 import statistics
-import subprocess
 import sys
+
+import report
 
 
 def pollux_rate(path):
@@ -25,47 +25,36 @@ def testpmd_rate(path):
     return statistics.median(each_second[1:-1] or each_second)
 
 
-def summary(values):
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
-
-
-def version_of(command):
-    out = subprocess.run(command, capture_output=True, text=True, check=False)
-    return (out.stdout + out.stderr).strip().splitlines()[0]
-
-
 def main():
     folder = pathlib.Path(sys.argv[1])
-    cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text()).group(1)
-    figures = {
+    figures = report.machine() | {
         "commit": sys.argv[2],
-        "machine": cpu,
-        "kernel": platform.release(),
-        "qemu": version_of(["qemu-system-x86_64", "--version"]),
-        "dpdk": version_of(["dpkg-query", "-W", "-f", "${Version}", "dpdk"]),
+        "qemu": report.first_line(["qemu-system-x86_64", "--version"]),
+        "dpdk": report.package_version("dpdk"),
         "ring": 256,
         "burst": 32,
         "frames": 64,
         "pollux": {
-            "packets_per_second": summary([pollux_rate(p) for p in folder.glob("pollux-*.json")]),
-            "start_ms": summary([int(p.read_text()) for p in folder.glob("pollux-*.start")]),
+            "packets_per_second": report.summary([pollux_rate(p) for p in folder.glob("pollux-*.json")]),
+            "start_ms": report.summary([int(p.read_text()) for p in folder.glob("pollux-*.start")]),
         },
         "testpmd": {
-            "packets_per_second": summary([testpmd_rate(p) for p in folder.glob("testpmd-*.out")]),
-            "start_ms": summary([int(p.read_text()) for p in folder.glob("testpmd-*.start")]),
+            "packets_per_second": report.summary([testpmd_rate(p) for p in folder.glob("testpmd-*.out")]),
+            "start_ms": report.summary([int(p.read_text()) for p in folder.glob("testpmd-*.start")]),
         },
     }
-    print(f"{'':24}{'Pollux':>26}{'testpmd':>26}{'ratio':>8}")
+    rows = [["", "Pollux", "testpmd", "ratio"]]
     for key, label in (("packets_per_second", "packets a second"), ("start_ms", "start, ms")):
         ours, theirs = figures["pollux"][key], figures["testpmd"][key]
-        cells = [f"{v['median']:.0f} ({v['least']:.0f}-{v['most']:.0f})" for v in (ours, theirs)]
-        ratio = ours["median"] / theirs["median"]
-        figures[f"ratio_{key}"] = ratio
-        print(f"{label:24}{cells[0]:>26}{cells[1]:>26}{ratio:>8.2f}")
+        ratio = figures[f"ratio_{key}"] = ours["median"] / theirs["median"]
+        rows.append([label, *(f"{found['median']:.0f} ({found['least']:.0f}-{found['most']:.0f})"
+                              for found in (ours, theirs)), f"{ratio:.2f}"])
+    report.print_table(rows)
     print(f"one core, ring 256, burst 32, 60-byte frames, medians (least-most); {figures['qemu']}; "
-          f"DPDK {figures['dpdk']}; {cpu}, {figures['kernel']}; commit {figures['commit']}")
+          f"DPDK {figures['dpdk']}; {figures['machine']}, {figures['kernel']}; "
+          f"commit {figures['commit']}")
     if len(sys.argv) > 3:
-        pathlib.Path(sys.argv[3]).write_text(json.dumps(figures, indent=1) + "\n")
+        report.write_json(sys.argv[3], figures)
 
 
 if __name__ == "__main__":
