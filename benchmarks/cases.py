@@ -45,7 +45,7 @@ class Case:
 
     @property
     def name(self):
-        words = [f"{self.backend} backend", MODES[self.mode], "packed" if self.packed else "split"]
+        words = [f"{self.backend}: {MODES[self.mode]}", "packed" if self.packed else "split"]
         words += ["mergeable"] if self.mergeable else []
         words += [] if self.in_order else ["not in order"]
         words += [f"ring {self.ring}"] if self.ring != 256 else []
