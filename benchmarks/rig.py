@@ -26,31 +26,31 @@ class Failure(Exception):
 
 
 class Hugepages:
-    """Sees that enough pages of 2 MiB are free, and gives back what it took."""
+    """Sees that enough pages of 2 MiB are free, and gives back as many as it took."""
 
     def __init__(self, wanted):
         self.wanted = wanted
-        self.before = None
+        self.taken = 0
 
     def __enter__(self):
-        free = int(re.search(r"HugePages_Free:\s+(\d+)",
-                             pathlib.Path("/proc/meminfo").read_text()).group(1))
+        found = re.search(r"HugePages_Free:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())
+        free = int(found.group(1)) if found else 0
         if free >= self.wanted:
             return self
-        self.before = int(NR_HUGEPAGES.read_text())
-        now = self.before + self.wanted - free
-        NR_HUGEPAGES.write_text(f"{now}\n")
-        got = int(NR_HUGEPAGES.read_text())
+        before = int(NR_HUGEPAGES.read_text())
+        NR_HUGEPAGES.write_text(f"{before + self.wanted - free}\n")
+        self.taken = int(NR_HUGEPAGES.read_text()) - before
         print(f"huge pages of 2 MiB: {self.wanted} are needed and {free} were free, "
-              f"so vm.nr_hugepages is {got} instead of {self.before} until the end")
-        if got < now:
+              f"so vm.nr_hugepages is {before + self.taken} instead of {before} until the end")
+        if free + self.taken < self.wanted:
             self.__exit__()
-            raise Failure(f"only {got - self.before} huge pages could be had: free some memory")
+            raise Failure(f"only {self.taken} more huge pages could be had: free some memory")
         return self
 
     def __exit__(self, *_):
-        if self.before is not None:
-            NR_HUGEPAGES.write_text(f"{self.before}\n")
+        # Somebody else may have changed the number meanwhile.
+        if self.taken:
+            NR_HUGEPAGES.write_text(f"{int(NR_HUGEPAGES.read_text()) - self.taken}\n")
 
 
 class Watch:
