@@ -10,11 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct net *to_net(const struct plx_eth *eth)
-{
-	return container_of(eth, struct net, eth);
-}
-
 /* --- configure --- */
 
 /* Bytes that the longest frame of the MTU takes to receive, with its header. */
@@ -46,6 +41,47 @@ static int choose_mergeable(struct net *net, const struct plx_eth_config *config
 		"%s: the pool's packets hold %u bytes and a frame needs %u, without "
 		"F_MRG_RXBUF to spread it: make the pool's data_size %u",
 		net->virtio->name, room, needed, needed);
+}
+
+/* What costs something, or changes what arrives, is negotiated only for who asks for it. */
+static void choose_control(struct net *net, const struct plx_eth_config *config)
+{
+	struct plx_negotiation *negotiation = &net->virtio->negotiation;
+	const struct {
+		bool wanted;
+		unsigned feature;
+		const char *why;
+	} choices[] = {
+		{config->queue_pairs > 1, VIRTIO_NET_F_MQ, "one pair of queues is asked for"},
+		{config->queue_pairs > 1 && !net->config.hash_unusable, VIRTIO_NET_F_RSS,
+			net->config.hash_unusable ? "the sizes of its keys or tables are impossible"
+						  : "one pair of queues is asked for"},
+		{(config->offloads | config->required) & PLX_ETH_OFFLOAD_VLAN_FILTER,
+			VIRTIO_NET_F_CTRL_VLAN, "no VLAN filter is asked for"},
+		{config->announce, VIRTIO_NET_F_GUEST_ANNOUNCE,
+			"the application does not announce"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(choices); i++) {
+		if (choices[i].wanted)
+			plx_features_add(&negotiation->understood, choices[i].feature);
+		else
+			plx_negotiation_decline(negotiation, choices[i].feature, choices[i].why);
+	}
+}
+
+/* More than one pair takes a way to say so (5.1.9.5.5 and 5.1.9.5.7). */
+static int check_pairs(struct net *net, const struct plx_eth_config *config)
+{
+	struct plx_virtio *virtio = net->virtio;
+
+	if (config->queue_pairs == 1 || plx_virtio_has(virtio, VIRTIO_NET_F_MQ) ||
+		plx_virtio_has(virtio, VIRTIO_NET_F_RSS))
+		return 0;
+	return plx_fail(ENOTSUP,
+		"%s: %u queue pairs cannot be brought into use without F_CTRL_VQ and F_MQ or F_RSS: leave "
+		"out what declines them, or use one pair",
+		virtio->name, config->queue_pairs);
 }
 
 /* virtio 1.4, 6.1, and the IOMMU: what must be there for the device to be driven at all. */
@@ -181,7 +217,7 @@ static int allocate_queues(struct net *net, unsigned pairs)
 static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 {
 	struct plx_eth_config wanted = *config;
-	struct net *net = to_net(eth);
+	struct net *net = net_of(eth);
 	int err;
 
 	if (net->eth.in_doubt)
@@ -191,8 +227,10 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 	err = check_config(net, config);
 	if (!err)
 		err = choose_mergeable(net, config);
-	if (!err)
-		err = plx_negotiation_decide(&net->virtio->negotiation, net->virtio->name);
+	if (err)
+		return err;
+	choose_control(net, config);
+	err = plx_negotiation_decide(&net->virtio->negotiation, net->virtio->name);
 	if (err)
 		return err;
 	err = check_needed(net);
@@ -200,7 +238,9 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 		plx_handshake_give_up(net->virtio);
 		return err;
 	}
-	err = choose_rings(net, &wanted);
+	err = check_pairs(net, config);
+	if (!err)
+		err = choose_rings(net, &wanted);
 	if (!err)
 		err = allocate_queues(net, config->queue_pairs);
 	if (!err)
@@ -222,7 +262,7 @@ static int set_up(void *arg)
 		if (err)
 			return err;
 	}
-	return 0;
+	return net_ctrl_create(net);
 }
 
 static int fill(void *arg)
@@ -256,6 +296,8 @@ static void disconnect(struct net *net)
 		if (net->tx[i].vq)
 			plx_virtq_disconnect(net->tx[i].vq);
 	}
+	if (net->ctrl.vq)
+		plx_virtq_disconnect(net->ctrl.vq);
 }
 
 /* Every buffer goes back to its pool; the device is known to be quiet. */
@@ -269,6 +311,7 @@ static void release(struct net *net)
 		net_rx_release(&net->rx[i]);
 		net_tx_release(&net->tx[i]);
 	}
+	net_ctrl_release(net);
 	net->eth.in_doubt = false;
 }
 
@@ -300,7 +343,7 @@ static void reset_counters(struct net *net)
 static int start(struct plx_eth *eth)
 {
 	static const struct plx_handshake_driver driver = {set_up, fill, go_live};
-	struct net *net = to_net(eth);
+	struct net *net = net_of(eth);
 	int err;
 
 	if (net->eth.in_doubt)
@@ -308,20 +351,30 @@ static int start(struct plx_eth *eth)
 			"%s: the device did not confirm its last reset: stop it again, or close it",
 			net->virtio->name);
 	reset_counters(net);
+	memset(&net->ctrl.counters, 0, sizeof(net->ctrl.counters));
+	memcpy(net->mac, net->config.mac, sizeof(net->mac));
 	err = plx_handshake_start(net->virtio, &driver, net);
-	return err ? take_down(net, err) : 0;
+	if (!err) {
+		err = net_start_pairs(net);
+		if (err)
+			plx_handshake_give_up(net->virtio);
+	}
+	if (err)
+		return take_down(net, err);
+	net_events_start(net);
+	return 0;
 }
 
 static int stop(struct plx_eth *eth)
 {
-	struct net *net = to_net(eth);
+	struct net *net = net_of(eth);
 
 	return take_down(net, plx_virtio_quiesce(net->virtio));
 }
 
 static int suspend(struct plx_eth *eth)
 {
-	struct net *net = to_net(eth);
+	struct net *net = net_of(eth);
 	bool able = plx_virtio_has(net->virtio, VIRTIO_F_SUSPEND);
 
 	/* Nothing is made available and nothing notified from here on. */
@@ -336,7 +389,7 @@ static int suspend(struct plx_eth *eth)
 
 static int resume(struct plx_eth *eth)
 {
-	struct net *net = to_net(eth);
+	struct net *net = net_of(eth);
 	int err = plx_handshake_resume(net->virtio);
 
 	for (unsigned i = 0; !err && i < eth->queue_pairs; i++) {
@@ -348,7 +401,7 @@ static int resume(struct plx_eth *eth)
 
 static void close_device(struct plx_eth *eth)
 {
-	struct net *net = to_net(eth);
+	struct net *net = net_of(eth);
 	struct plx_mem *mem = net->virtio->mem;
 
 	/* Once it is off the bus, what was in doubt is certain. */
@@ -362,15 +415,36 @@ static void close_device(struct plx_eth *eth)
 
 /* --- what can be asked --- */
 
+/* What was negotiated, in the words of the class. */
+static uint32_t net_offloads(const struct net *net)
+{
+	return plx_virtio_has(net->virtio, VIRTIO_NET_F_CTRL_VLAN) ? PLX_ETH_OFFLOAD_VLAN_FILTER
+								   : 0;
+}
+
 static void info(struct plx_eth *eth, struct plx_eth_info *info)
 {
-	struct net *net = to_net(eth);
+	struct plx_eth_link link;
+	struct net *net = net_of(eth);
 
+	info->speed = PLX_ETH_SPEED_UNKNOWN;
+	info->duplex = PLX_ETH_DUPLEX_UNKNOWN;
 	info->driver = plx_driver_virtio_net.name;
-	memcpy(info->mac, net->config.mac, sizeof(info->mac));
-	info->link_up = net_link_up(net);
+	memcpy(info->mac, eth->state == PLX_ETH_STARTED ? net->mac : net->config.mac,
+		sizeof(info->mac));
+	if (!net_get_link(eth, &link)) {
+		info->link_up = link.up;
+		info->speed = link.speed;
+		info->duplex = link.duplex;
+	}
 	info->mtu = net->config.mtu;
 	info->max_queue_pairs = net->config.max_queue_pairs;
+	info->queue_pairs =
+		eth->state == PLX_ETH_STARTED ? net->pairs_in_use : (uint16_t)eth->queue_pairs;
+	info->offloads = net_offloads(net);
+	info->hash_types = net->config.hash_types;
+	info->max_hash_key = net->config.max_hash_key;
+	info->max_rss_table = net->config.max_rss_table;
 	info->max_rx_ring = net->max_rx_ring;
 	info->max_tx_ring = net->max_tx_ring;
 	if (!plx_virtio_may_use(net->virtio, VIRTIO_NET_F_MRG_RXBUF))
@@ -378,123 +452,6 @@ static void info(struct plx_eth *eth, struct plx_eth_info *info)
 	info->numa_node = net->virtio->numa_node;
 	info->rx_path = net->rx ? net->rx[0].path : "";
 	info->tx_path = net->tx ? net->tx[0].path : "";
-}
-
-/* A counter's name, where it lies in its queue, and whether it counts frames lost. */
-struct counter {
-	const char *name;
-	size_t offset;
-	bool drop;
-};
-
-#define RX(field, name, drop)                                                                      \
-	{                                                                                          \
-		name, offsetof(struct net_rx_counters, field), drop                                \
-	}
-#define TX(field, name, drop)                                                                      \
-	{                                                                                          \
-		name, offsetof(struct net_tx_counters, field), drop                                \
-	}
-
-static const struct counter rx_counters[] = {
-	RX(packets, "packets", false),
-	RX(bytes, "bytes", false),
-	RX(no_buffers, "no_buffers", false),
-	RX(short_header, "drop.short_header", true),
-	RX(bad_num_buffers, "drop.bad_num_buffers", true),
-	RX(missing_buffers, "drop.missing_buffers", true),
-	RX(bad_length, "drop.bad_length", true),
-};
-
-static const struct counter tx_counters[] = {
-	TX(packets, "packets", false),
-	TX(bytes, "bytes", false),
-	TX(full, "full", false),
-	TX(bad_length, "drop.bad_length", true),
-	TX(bad_segments, "drop.bad_segments", true),
-};
-
-#undef RX
-#undef TX
-
-static uint64_t value_of(const void *counters, const struct counter *counter)
-{
-	return plx_counter_read((const void *)((const char *)counters + counter->offset));
-}
-
-static void stats(const struct plx_eth *eth, struct plx_eth_stats *stats)
-{
-	const struct net *net = to_net(eth);
-
-	for (unsigned i = 0; i < eth->queue_pairs; i++) {
-		stats->rx_packets += plx_counter_read(&net->rx[i].counters.packets);
-		stats->rx_bytes += plx_counter_read(&net->rx[i].counters.bytes);
-		stats->tx_packets += plx_counter_read(&net->tx[i].counters.packets);
-		stats->tx_bytes += plx_counter_read(&net->tx[i].counters.bytes);
-		for (unsigned c = 0; c < ARRAY_SIZE(rx_counters); c++)
-			if (rx_counters[c].drop)
-				stats->rx_dropped +=
-					value_of(&net->rx[i].counters, &rx_counters[c]);
-		for (unsigned c = 0; c < ARRAY_SIZE(tx_counters); c++)
-			if (tx_counters[c].drop)
-				stats->tx_dropped +=
-					value_of(&net->tx[i].counters, &tx_counters[c]);
-	}
-}
-
-static int visit_one(plx_eth_counter_visit_fn *visit, void *arg, const char *kind, unsigned queue,
-	const char *name, uint64_t value)
-{
-	char text[48];
-	struct plx_eth_counter counter = {text, value};
-
-	(void)snprintf(text, sizeof(text), "%s%u.%s", kind, queue, name);
-	return visit(arg, &counter);
-}
-
-static int visit_ring(plx_eth_counter_visit_fn *visit, void *arg, const char *kind, unsigned queue,
-	const struct plx_virtq_counters *ring)
-{
-	int ret = visit_one(visit, arg, kind, queue, "kicks", plx_counter_read(&ring->kicks));
-
-	if (!ret)
-		ret = visit_one(visit, arg, kind, queue, "kicks_suppressed",
-			plx_counter_read(&ring->suppressed));
-	if (!ret)
-		ret = visit_one(
-			visit, arg, kind, queue, "kicks_forced", plx_counter_read(&ring->forced));
-	if (!ret)
-		ret = visit_one(visit, arg, kind, queue, "broken", plx_counter_read(&ring->broken));
-	return ret;
-}
-
-/* Those of the queue that there is, or of the last one. */
-static const struct plx_virtq_counters *ring_counters(
-	const struct plx_virtq *vq, const struct plx_virtq_counters *last)
-{
-	return vq ? &vq->counters : last;
-}
-
-static int counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg)
-{
-	struct net *net = to_net(eth);
-	int ret = 0;
-
-	for (unsigned i = 0; i < eth->queue_pairs; i++) {
-		for (unsigned c = 0; !ret && c < ARRAY_SIZE(rx_counters); c++)
-			ret = visit_one(visit, arg, "rx", i, rx_counters[c].name,
-				value_of(&net->rx[i].counters, &rx_counters[c]));
-		if (!ret)
-			ret = visit_ring(visit, arg, "rx", i,
-				ring_counters(net->rx[i].vq, &net->rx[i].ring));
-		for (unsigned c = 0; !ret && c < ARRAY_SIZE(tx_counters); c++)
-			ret = visit_one(visit, arg, "tx", i, tx_counters[c].name,
-				value_of(&net->tx[i].counters, &tx_counters[c]));
-		if (!ret)
-			ret = visit_ring(visit, arg, "tx", i,
-				ring_counters(net->tx[i].vq, &net->tx[i].ring));
-	}
-	return ret;
 }
 
 static const struct plx_eth_ops eth_ops = {
@@ -505,8 +462,8 @@ static const struct plx_eth_ops eth_ops = {
 	.suspend = suspend,
 	.resume = resume,
 	.close = close_device,
-	.stats = stats,
-	.counters = counters,
+	.stats = net_get_stats,
+	.counters = net_visit_counters,
 };
 
 static int features(struct plx_device *device, plx_feature_visit_fn *visit, void *arg)
@@ -601,6 +558,7 @@ static int open_eth(struct plx_context *ctx, struct plx_virtio *virtio, struct p
 		return plx_fail(ENOMEM, "%s: out of memory for the device", virtio->name);
 	net->virtio = virtio;
 	net->eth.ops = &eth_ops;
+	net->eth.control = &net_control_ops;
 	err = probe(net, address);
 	if (err) {
 		free(net);

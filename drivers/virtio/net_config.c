@@ -76,28 +76,76 @@ static int read_mtu(struct net *net)
 	return 0;
 }
 
+/*
+ * How many pairs of queues there are (5.1.4.1). A number that is none is no reason to do without
+ * the device: it is driven as one that has a single pair.
+ */
+static int read_pairs(struct net *net)
+{
+	struct plx_virtio *virtio = net->virtio;
+	struct plx_virtio_field field = {VIRTIO_NET_CFG_MAX_VIRTQUEUE_PAIRS, 2, 0};
+	bool many = plx_virtio_may_use(virtio, VIRTIO_NET_F_CTRL_VQ) &&
+		    (plx_virtio_may_use(virtio, VIRTIO_NET_F_MQ) ||
+			    plx_virtio_may_use(virtio, VIRTIO_NET_F_RSS));
+	int err;
+
+	net->config.max_queue_pairs = 1;
+	if (!many)
+		return 0;
+	err = plx_virtio_read_config(virtio, &field, 1);
+	if (err)
+		return err;
+	if (field.value && field.value <= VIRTIO_NET_PAIRS_MAX) {
+		net->config.max_queue_pairs = (uint16_t)field.value;
+		return 0;
+	}
+	plx_log(virtio->log, PLX_LOG_WARNING,
+		"%s: the device says that it has %u pairs of queues: using one", virtio->name,
+		field.value);
+	return 0;
+}
+
+/* What hashes it can make, and of what size its tables are (5.1.4). */
+static int read_hash(struct net *net)
+{
+	struct plx_virtio *virtio = net->virtio;
+	bool rss = plx_virtio_may_use(virtio, VIRTIO_NET_F_RSS);
+	struct plx_virtio_field fields[] = {
+		{VIRTIO_NET_CFG_RSS_MAX_KEY_SIZE, 1, 0},
+		{VIRTIO_NET_CFG_HASH_TYPES, 4, 0},
+		{VIRTIO_NET_CFG_RSS_MAX_TABLE_LEN, 2, 0},
+	};
+	int err;
+
+	if (!rss && !plx_virtio_may_use(virtio, VIRTIO_NET_F_HASH_REPORT))
+		return 0;
+	err = plx_virtio_read_config(virtio, fields, rss ? 3 : 2);
+	if (err)
+		return err;
+	net->config.max_hash_key = (uint16_t)fields[0].value;
+	net->config.hash_types = fields[1].value & VIRTIO_NET_HASH_TYPES;
+	net->config.max_rss_table = (uint16_t)fields[2].value;
+	if (net->config.max_hash_key >= VIRTIO_NET_RSS_KEY_LEAST &&
+		(!rss || net->config.max_rss_table))
+		return 0;
+	plx_log(virtio->log, PLX_LOG_WARNING,
+		"%s: the device has hash keys of %u bytes and tables of %u entries: its hashes are left",
+		virtio->name, net->config.max_hash_key, net->config.max_rss_table);
+	net->config.hash_unusable = true;
+	return 0;
+}
+
 int net_read_config(struct net *net)
 {
+	struct plx_eth_link link;
 	int err = read_mac(net);
 
 	if (!err)
 		err = read_mtu(net);
-	net->config.max_queue_pairs = 1;
-	return err;
-}
-
-bool net_link_up(struct net *net)
-{
-	struct plx_virtio_field field = {VIRTIO_NET_CFG_STATUS, 2, 0};
-
-	/* 5.1.4.2: without STATUS the link is taken to be up */
-	if (!plx_virtio_may_use(net->virtio, VIRTIO_NET_F_STATUS))
-		return true;
-	if (plx_virtio_read_config(net->virtio, &field, 1))
-		return false;
-	/* Of a device that left the bus every bit is set, also this one. */
-	if (field.value == UINT16_MAX &&
-		net->virtio->transport->read_status(net->virtio) == PLX_VIRTIO_STATUS_GONE)
-		return false;
-	return field.value & VIRTIO_NET_S_LINK_UP;
+	if (!err)
+		err = read_pairs(net);
+	if (!err)
+		err = read_hash(net);
+	/* For the length of the configuration: the link is read whenever it is asked for. */
+	return err ? err : net_get_link(&net->eth, &link);
 }

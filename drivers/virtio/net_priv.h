@@ -5,6 +5,7 @@
 #include "drivers/drivers.h"
 #include "drivers/virtio/virtio_net_reg.h"
 #include "mem/pool.h"
+#include "virtio/virtio_reg.h"
 #include "virtio/virtq.h"
 
 #include <pollux/pool.h>
@@ -92,6 +93,41 @@ struct net_config {
 	uint16_t mtu;
 	bool mtu_given; /* by the device, and so to be kept */
 	uint16_t max_queue_pairs;
+	uint16_t max_hash_key;  /* bytes; 0 without hashes */
+	uint16_t max_rss_table; /* entries */
+	uint32_t hash_types;    /* that are known to the standard */
+	bool hash_unusable;     /* keys or tables have impossible sizes */
+};
+
+struct net_ctrl_counters {
+	uint64_t commands;   /* sent */
+	uint64_t refused;    /* answered with anything but OK */
+	uint64_t unanswered; /* until the deadline */
+};
+
+/* The control queue; used under the device's lock. */
+struct net_ctrl {
+	struct plx_virtq *vq; /* NULL while stopped, and without the feature */
+	struct plx_mem *mem;  /* outlives the device */
+	void *memory;         /* DMA memory: a command, and room for its answer */
+	uint64_t iova;
+	bool retired; /* not to be touched until the device is reset */
+	struct net_ctrl_counters counters;
+};
+
+/* Pieces of data that a command has at the most. */
+#define NET_COMMAND_PIECES 2
+
+struct net_command {
+	uint8_t class_;
+	uint8_t number;
+	const char *what; /* it is for, to follow "the command for" */
+	struct {
+		const void *data;
+		uint32_t len; /* 0 ends the pieces */
+	} piece[NET_COMMAND_PIECES];
+	void *result; /* what the device writes behind the acknowledgement, or NULL */
+	uint32_t result_room;
 };
 
 struct net {
@@ -103,11 +139,22 @@ struct net {
 	uint16_t max_rx_ring;
 	uint16_t max_tx_ring;
 	void *empty_header; /* DMA memory */
+	uint8_t mac[6];     /* in use */
+	uint16_t pairs_in_use;
+	bool link_up;          /* as of the last look for events */
+	bool announce_told;    /* the request that is on now was reported */
+	bool needs_reset_told; /* so was that */
+	struct net_ctrl ctrl;
 	struct net_rxq *rx; /* eth.queue_pairs of each */
 	struct net_txq *tx;
 };
 
 extern const struct plx_feature_table net_features;
+
+static inline struct net *net_of(const struct plx_eth *eth)
+{
+	return container_of(eth, struct net, eth);
+}
 
 /* 5.1.9.1: the legacy header ends before num_buffers, unless buffers are merged. */
 static inline uint16_t net_header_len(const struct plx_virtio *virtio)
@@ -125,7 +172,33 @@ static inline bool net_header_apart(const struct plx_virtio *virtio)
 
 /* net_config.c: read and check the device's configuration; sets aside features that lie. */
 int net_read_config(struct net *net);
-bool net_link_up(struct net *net);
+
+/* net_ctrl.c: the control queue, which is there when its feature is accepted. */
+int net_ctrl_create(struct net *net);
+void net_ctrl_release(struct net *net);
+/*
+ * Send a command and wait for its answer, as long as the limits allow.
+ * @got: receives the bytes of the result; may be NULL
+ *
+ * Return: 0; -EPERM when the device refused; -EPROTO when its answer makes no sense; -EIO when
+ * there is none, or was none before; -ENODEV.
+ */
+int net_ctrl_send(struct net *net, const struct net_command *command, uint32_t *got);
+
+/* net_settings.c */
+extern const struct plx_eth_control_ops net_control_ops;
+/* Bring all configured pairs into use, on a device that has just gone live. */
+int net_start_pairs(struct net *net);
+
+/* net_events.c */
+int net_get_link(struct plx_eth *eth, struct plx_eth_link *link);
+int net_poll_events(struct plx_eth *eth);
+void net_events_start(struct net *net);
+
+/* net_stats.c */
+void net_get_stats(const struct plx_eth *eth, struct plx_eth_stats *stats);
+int net_visit_counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);
+int net_device_stats(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);
 
 /* net_rx.c */
 int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index);
@@ -136,6 +209,8 @@ void net_rx_release(struct net_rxq *queue);
 /* net_tx.c */
 int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index);
 void net_tx_run(struct net_txq *queue);
+/* The queue is set up and not in use: its bursts fail. */
+void net_tx_park(struct net_txq *queue);
 void net_tx_release(struct net_txq *queue);
 
 static __always_inline_fn void net_counter_add(uint64_t *counter, uint64_t value)

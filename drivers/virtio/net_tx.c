@@ -401,6 +401,11 @@ void net_tx_run(struct net_txq *queue)
 	queue->base.burst = packed ? transmit_packed : transmit_split;
 }
 
+void net_tx_park(struct net_txq *queue)
+{
+	queue->base.burst = plx_eth_tx_unused;
+}
+
 void net_tx_release(struct net_txq *queue)
 {
 	struct plx_packet *packet;

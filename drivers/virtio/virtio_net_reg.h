@@ -104,13 +104,125 @@ static_assert(offsetof(struct virtio_net_hdr, num_buffers) == 10, "5.1.9");
 #define VIRTIO_NET_HDR_GSO_UDP_L4 0x05
 #define VIRTIO_NET_HDR_GSO_ECN    0x80
 
-/* 5.1.9.5 Control virtqueue */
-#define VIRTIO_NET_CTRL_RX              0
-#define VIRTIO_NET_CTRL_RX_PROMISC      0
-#define VIRTIO_NET_CTRL_RX_ALLMULTI     1
+/*
+ * With HASH_REPORT the header goes on (5.1.9.4.4): the hash, what was hashed, and two bytes of
+ * padding.
+ */
+#define VIRTIO_NET_HDR_HASH_VALUE  12 /* le32 */
+#define VIRTIO_NET_HDR_HASH_REPORT 16 /* le16, VIRTIO_NET_HASH_REPORT_* */
+
+#define VIRTIO_NET_HASH_REPORT_NONE 0
+#define VIRTIO_NET_HASH_REPORT_LAST 9 /* UDPv6_EX */
+
+/* 5.1.9.4.3.1 Supported and enabled hash types */
+#define VIRTIO_NET_HASH_TYPE_IPV4   (1u << 0)
+#define VIRTIO_NET_HASH_TYPE_TCPV4  (1u << 1)
+#define VIRTIO_NET_HASH_TYPE_UDPV4  (1u << 2)
+#define VIRTIO_NET_HASH_TYPE_IPV6   (1u << 3)
+#define VIRTIO_NET_HASH_TYPE_TCPV6  (1u << 4)
+#define VIRTIO_NET_HASH_TYPE_UDPV6  (1u << 5)
+#define VIRTIO_NET_HASH_TYPE_IP_EX  (1u << 6)
+#define VIRTIO_NET_HASH_TYPE_TCP_EX (1u << 7)
+#define VIRTIO_NET_HASH_TYPE_UDP_EX (1u << 8)
+#define VIRTIO_NET_HASH_TYPES       0x1ffu
+
+/* 5.1.4 max_virtqueue_pairs: what the standard allows, so that every queue has an index */
+#define VIRTIO_NET_PAIRS_MAX 0x7fff
+
+#define VIRTIO_NET_SPEED_MAX 0x7fffffffu /* of speed; above it is unknown */
+
+/*
+ * 5.1.9.5 Control virtqueue. A command is its class, its number and its data; the device writes the
+ * acknowledgement and, for some, a result behind it. All fields are little-endian.
+ */
+#define VIRTIO_NET_OK  0
+#define VIRTIO_NET_ERR 1
+
+#define VIRTIO_NET_CTRL_RX          0
+#define VIRTIO_NET_CTRL_RX_PROMISC  0
+#define VIRTIO_NET_CTRL_RX_ALLMULTI 1
+#define VIRTIO_NET_CTRL_RX_ALLUNI   2
+#define VIRTIO_NET_CTRL_RX_NOMULTI  3
+#define VIRTIO_NET_CTRL_RX_NOUNI    4
+#define VIRTIO_NET_CTRL_RX_NOBCAST  5
+
+/* Two tables, each a le32 count and so many addresses of six bytes. */
+#define VIRTIO_NET_CTRL_MAC           1
+#define VIRTIO_NET_CTRL_MAC_TABLE_SET 0
+#define VIRTIO_NET_CTRL_MAC_ADDR_SET  1
+
+#define VIRTIO_NET_CTRL_VLAN     2
+#define VIRTIO_NET_CTRL_VLAN_ADD 0
+#define VIRTIO_NET_CTRL_VLAN_DEL 1
+
+#define VIRTIO_NET_CTRL_ANNOUNCE     3
+#define VIRTIO_NET_CTRL_ANNOUNCE_ACK 0
+
 #define VIRTIO_NET_CTRL_MQ              4
 #define VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET 0
-#define VIRTIO_NET_OK                   0
-#define VIRTIO_NET_ERR                  1
+#define VIRTIO_NET_CTRL_MQ_RSS_CONFIG   1
+#define VIRTIO_NET_CTRL_MQ_HASH_CONFIG  2
+
+/*
+ * RSS_CONFIG: le32 hash_types, le16 mask of the table, le16 unclassified queue, a le16 for each
+ * entry of the table, le16 number of transmit queues, u8 length of the key, the key. A queue is
+ * named by its index halved.
+ * HASH_CONFIG: le32 hash_types, le16 reserved[4], u8 length of the key, the key.
+ */
+#define VIRTIO_NET_RSS_KEY_LEAST 40
+
+#define VIRTIO_NET_CTRL_GUEST_OFFLOADS     5
+#define VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET 0 /* le64, feature bits */
+
+struct virtio_net_ctrl_coal {
+	uint32_t max_packets;
+	uint32_t max_usecs;
+};
+static_assert(sizeof(struct virtio_net_ctrl_coal) == 8, "5.1.9.5.9");
+
+struct virtio_net_ctrl_coal_vq {
+	uint16_t vq_index;
+	uint16_t reserved;
+	struct virtio_net_ctrl_coal coal; /* VQ_GET: written by the device, behind the ack */
+};
+static_assert(sizeof(struct virtio_net_ctrl_coal_vq) == 12, "5.1.9.5.9");
+
+#define VIRTIO_NET_CTRL_NOTF_COAL        6
+#define VIRTIO_NET_CTRL_NOTF_COAL_TX_SET 0
+#define VIRTIO_NET_CTRL_NOTF_COAL_RX_SET 1
+#define VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET 2
+#define VIRTIO_NET_CTRL_NOTF_COAL_VQ_GET 3
+
+#define VIRTIO_NET_CTRL_STATS       8
+#define VIRTIO_NET_CTRL_STATS_QUERY 0 /* result: le64 set of types */
+#define VIRTIO_NET_CTRL_STATS_GET   1
+
+/* What STATS_GET is asked for, one for each queue; the bit of a type is 1 << its number. */
+struct virtio_net_ctrl_queue_stats {
+	uint16_t vq_index;
+	uint16_t reserved[3];
+	uint64_t types_bitmap;
+};
+static_assert(sizeof(struct virtio_net_ctrl_queue_stats) == 16, "5.1.9.5.10");
+
+/* What it answers, one for each type of each queue, each followed by its le64 counters. */
+struct virtio_net_stats_reply_hdr {
+	uint8_t type;
+	uint8_t reserved;
+	uint16_t vq_index;
+	uint16_t reserved1;
+	uint16_t size; /* with the header */
+};
+static_assert(sizeof(struct virtio_net_stats_reply_hdr) == 8, "5.1.9.5.10");
+
+#define VIRTIO_NET_STATS_TYPE_RX_BASIC 0
+#define VIRTIO_NET_STATS_TYPE_RX_CSUM  1
+#define VIRTIO_NET_STATS_TYPE_RX_GSO   2
+#define VIRTIO_NET_STATS_TYPE_RX_SPEED 3
+#define VIRTIO_NET_STATS_TYPE_TX_BASIC 16
+#define VIRTIO_NET_STATS_TYPE_TX_CSUM  17
+#define VIRTIO_NET_STATS_TYPE_TX_GSO   18
+#define VIRTIO_NET_STATS_TYPE_TX_SPEED 19
+#define VIRTIO_NET_STATS_TYPE_CVQ      32
 
 #endif

@@ -12,6 +12,10 @@
  * through the functions below, once, into a local of the CPU's byte order, and what is checked is
  * what is used. All are little-endian (virtio 1.4, 1.4).
  */
+struct plx_shared8 {
+	uint8_t raw;
+};
+
 struct plx_shared16 {
 	uint16_t raw;
 };
@@ -38,6 +42,16 @@ static inline struct plx_shared32 plx_shared32(uint32_t value)
 static inline struct plx_shared64 plx_shared64(uint64_t value)
 {
 	return (struct plx_shared64){htole64(value)};
+}
+
+static inline uint8_t plx_shared8_read(const struct plx_shared8 *field)
+{
+	return __atomic_load_n(&field->raw, __ATOMIC_RELAXED);
+}
+
+static inline void plx_shared8_write(struct plx_shared8 *field, uint8_t value)
+{
+	__atomic_store_n(&field->raw, value, __ATOMIC_RELAXED);
 }
 
 static inline uint16_t plx_shared16_read(const struct plx_shared16 *field)

@@ -63,6 +63,12 @@ struct plx_emu_stats {
 	uint64_t breaches;  /* rules broken */
 };
 
+/* How long notifications of a queue may be held back. */
+struct plx_emu_coalescing {
+	uint32_t max_packets;
+	uint32_t max_usecs;
+};
+
 /* What the driver asked for through the control queue. */
 struct plx_emu_net_state {
 	bool promiscuous;
@@ -77,7 +83,16 @@ struct plx_emu_net_state {
 	uint32_t vlans; /* accepted VLANs */
 	uint16_t pairs; /* queue pairs in use */
 	uint32_t announce_acks;
+	uint64_t guest_offloads; /* feature bits of the receive offloads in use */
+	uint32_t hash_types;
+	uint16_t rss_table_len; /* 0: no RSS */
+	uint16_t rss_unclassified;
+	uint16_t rss_tx_queues;
+	uint8_t hash_key_len;
 };
+
+/* Stands for the pair that the device chooses itself. */
+#define PLX_EMU_ANY_PAIR UINT32_MAX
 
 /* A queue as the driver set it up: its size, and the IOVAs of its parts. */
 struct plx_emu_queue_state {
@@ -250,7 +265,12 @@ uint64_t plx_emu_breaches(struct plx_emu *emu, const char *rule);
 /* Return: Kinds of breaches noted, the first @room of them written to @list. */
 unsigned plx_emu_breach_list(struct plx_emu *emu, struct plx_emu_breach *list, unsigned room);
 
-/* A frame arrives from outside for a pair. Return: 0; -EINVAL; -ENOBUFS when the backlog is full.
+/* What is coalesced on a queue. */
+void plx_emu_get_coalescing(
+	struct plx_emu *emu, unsigned queue, struct plx_emu_coalescing *coalescing);
+
+/* A frame arrives from outside for a pair, or PLX_EMU_ANY_PAIR. Return: 0; -EINVAL; -ENOBUFS when
+ * the backlog is full.
  */
 int plx_emu_inject(struct plx_emu *emu, unsigned pair, const void *frame, size_t len);
 

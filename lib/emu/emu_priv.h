@@ -45,12 +45,43 @@ void plx_emu_dma_detach(struct plx_emu *emu);
 void *plx_emu_dma(
 	struct plx_emu *emu, uint64_t iova, uint64_t len, bool write, const char *purpose);
 
+#define PLX_EMU_RSS_KEY    40
+#define PLX_EMU_RSS_TABLE  128
+#define PLX_EMU_HASH_TYPES 0x3fu /* IPv4 and IPv6, plain, TCP and UDP */
+
+/* How frames are hashed, and where that leads. */
+struct plx_emu_rss {
+	uint32_t hash_types; /* 0: nothing is hashed */
+	uint16_t unclassified;
+	uint16_t table_len; /* 0: nothing is steered by it */
+	uint16_t table[PLX_EMU_RSS_TABLE];
+	uint8_t key[PLX_EMU_RSS_KEY]; /* zeros behind a shorter one */
+};
+
+/* What a queue moved. */
+struct plx_emu_queue_stats {
+	uint64_t notifications;
+	uint64_t frames;
+	uint64_t bytes;
+	uint64_t drops;
+};
+
+/* An acknowledgement, and a result behind it. */
+struct plx_emu_net_answer {
+	uint32_t room; /* that the driver gave */
+	uint32_t len;
+	uint8_t bytes[4096];
+};
+
 /* The network card's part of a device. */
 struct plx_emu_net {
 	uint16_t status; /* VIRTIO_NET_S_* */
 	bool pairs_set;  /* by a command, after which more than one pair may be in use */
 	struct plx_emu_net_state state;
 	uint8_t vlan[4096 / 8];
+	struct plx_emu_rss rss;
+	struct plx_emu_coalescing coalescing[2 * PLX_EMU_PAIRS];
+	struct plx_emu_queue_stats queue[2 * PLX_EMU_PAIRS];
 };
 
 struct plx_emu {
@@ -313,5 +344,29 @@ void plx_emu_net_check_framing(
 bool plx_emu_net_header_valid(
 	struct plx_emu *emu, const uint8_t *header, const uint8_t *frame, uint32_t len);
 unsigned plx_emu_net_control(struct plx_emu *emu, struct plx_emu_queue *queue, unsigned budget);
+
+/* net_rss.c: what RSS_CONFIG and HASH_CONFIG say. Return: whether it can be done. */
+bool plx_emu_net_set_rss(struct plx_emu *emu, const uint8_t *data, uint32_t len);
+bool plx_emu_net_set_hash(struct plx_emu *emu, const uint8_t *data, uint32_t len);
+/* Hash a frame. Return: VIRTIO_NET_HASH_REPORT_*, and the hash if there is one. */
+uint16_t plx_emu_net_hash(
+	const struct plx_emu *emu, const uint8_t *frame, uint32_t len, uint32_t *hash);
+/* The pair that a frame from outside goes to. */
+unsigned plx_emu_net_steer(const struct plx_emu *emu, const uint8_t *frame, uint32_t len);
+
+/* net_stats.c: what DEVICE_STATS tells. */
+bool plx_emu_net_stats(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len,
+	struct plx_emu_net_answer *answer);
+
+static inline void plx_emu_net_put(struct plx_emu_net_answer *answer, uint64_t value, unsigned len)
+{
+	for (unsigned i = 0; i < len && answer->len < sizeof(answer->bytes); i++)
+		answer->bytes[answer->len++] = (uint8_t)(value >> 8 * i);
+}
+
+static inline void plx_emu_net_put32(struct plx_emu_net_answer *answer, uint32_t value)
+{
+	plx_emu_net_put(answer, value, sizeof(value));
+}
 
 #endif

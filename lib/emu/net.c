@@ -43,6 +43,8 @@ void plx_emu_net_reset(struct plx_emu *emu)
 	struct plx_emu_net *net = &emu->net;
 
 	*net = (struct plx_emu_net){.status = net->status, .state.pairs = 1};
+	/* Whatever is negotiated is in use until the driver says otherwise. */
+	net->state.guest_offloads = UINT64_MAX;
 	memcpy(net->state.mac, emu->config.mac, sizeof(net->state.mac));
 	for (unsigned i = 0; i < emu->config.pairs; i++)
 		plx_emu_backlog_clear(&emu->injected[i]);
@@ -67,6 +69,12 @@ static void check_pair(struct plx_emu *emu, unsigned pair)
 		"a frame was sent on pair %u while %u are in use", pair, emu->net.state.pairs);
 }
 
+static void count_frame(struct plx_emu *emu, const struct plx_emu_queue *queue, uint32_t len)
+{
+	emu->net.queue[queue->index].frames++;
+	emu->net.queue[queue->index].bytes += len;
+}
+
 static void send(struct plx_emu *emu, unsigned pair, struct plx_emu_queue *queue, unsigned parts)
 {
 	uint32_t header = plx_emu_net_header_size(emu);
@@ -84,10 +92,12 @@ static void send(struct plx_emu *emu, unsigned pair, struct plx_emu_queue *queue
 	if (len <= header || len - header > PLX_EMU_FRAME ||
 		!plx_emu_net_header_valid(emu, emu->bounce, frame, len - header)) {
 		emu->stats.tx_malformed++;
+		emu->net.queue[queue->index].drops++;
 		return;
 	}
 	emu->stats.tx_frames++;
 	emu->stats.tx_bytes += len - header;
+	count_frame(emu, queue, len - header);
 	emu->peer->ops->send(emu->peer, pair, frame, len - header);
 }
 
@@ -143,8 +153,19 @@ static int buffers_for(const struct plx_emu *emu, const struct plx_emu_queue *qu
 	return queue->exposed == queue->size ? -1 : 0;
 }
 
-static void make_header(
-	struct plx_emu *emu, unsigned pair, uint8_t *header, uint32_t size, int buffers)
+/* 5.1.9.4.4: the hash behind the rest of the header. */
+static void report_hash(struct plx_emu *emu, uint8_t *header, const uint8_t *frame, uint32_t len)
+{
+	uint32_t hash = 0;
+	uint16_t report = htole16(plx_emu_net_hash(emu, frame, len, &hash));
+
+	hash = htole32(hash);
+	memcpy(header + VIRTIO_NET_HDR_HASH_VALUE, &hash, sizeof(hash));
+	memcpy(header + VIRTIO_NET_HDR_HASH_REPORT, &report, sizeof(report));
+}
+
+static void make_header(struct plx_emu *emu, unsigned pair, uint8_t *header, uint32_t size,
+	int buffers, const uint8_t *frame, uint32_t len)
 {
 	const struct plx_emu_hooks *hooks = &emu->config.hooks;
 	uint16_t num_buffers = htole16((uint16_t)buffers);
@@ -152,6 +173,8 @@ static void make_header(
 	memset(header, 0, size);
 	memcpy(header + offsetof(struct virtio_net_hdr, num_buffers), &num_buffers,
 		sizeof(num_buffers));
+	if (plx_emu_accepted(emu, VIRTIO_NET_F_HASH_REPORT))
+		report_hash(emu, header, frame, len);
 	if (hooks->rx_header)
 		hooks->rx_header(hooks->arg, pair, header, size);
 }
@@ -214,10 +237,11 @@ static int deliver(struct plx_emu *emu, unsigned pair, const uint8_t *frame, uin
 		emu->stats.rx_too_long += buffers < 0;
 		return buffers;
 	}
-	make_header(emu, pair, header, size, buffers);
+	make_header(emu, pair, header, size, buffers, frame, len);
 	if (fill(queue, buffers, header, size, frame, len)) {
 		emu->stats.rx_frames++;
 		emu->stats.rx_bytes += len;
+		count_frame(emu, queue, len);
 	} else {
 		emu->stats.rx_bad_buffer++;
 	}
@@ -276,10 +300,12 @@ int plx_emu_inject(struct plx_emu *emu, unsigned pair, const void *frame, size_t
 {
 	bool taken = false;
 
-	if (pair >= emu->config.pairs || !len || len > PLX_EMU_FRAME)
+	if ((pair >= emu->config.pairs && pair != PLX_EMU_ANY_PAIR) || !len || len > PLX_EMU_FRAME)
 		return plx_fail(EINVAL, "%s: a frame of %zu bytes cannot arrive on pair %u",
 			emu->vfio.name, len, pair);
 	plx_emu_lock(emu);
+	if (pair == PLX_EMU_ANY_PAIR)
+		pair = plx_emu_net_steer(emu, frame, (uint32_t)len);
 	taken = plx_emu_backlog_push(&emu->injected[pair], frame, (uint32_t)len);
 	emu->stats.rx_no_buffer += !taken;
 	plx_emu_unlock(emu);
@@ -294,5 +320,15 @@ void plx_emu_get_net_state(struct plx_emu *emu, struct plx_emu_net_state *state)
 {
 	plx_emu_lock(emu);
 	*state = emu->net.state;
+	plx_emu_unlock(emu);
+}
+
+void plx_emu_get_coalescing(
+	struct plx_emu *emu, unsigned queue, struct plx_emu_coalescing *coalescing)
+{
+	*coalescing = (struct plx_emu_coalescing){0};
+	plx_emu_lock(emu);
+	if (queue < 2u * emu->config.pairs)
+		*coalescing = emu->net.coalescing[queue];
 	plx_emu_unlock(emu);
 }

@@ -12,10 +12,6 @@
 #define NONE 0xff
 #define SIZE 0x1c
 
-#define RSS_KEY_SIZE  40
-#define RSS_TABLE_LEN 128
-#define HASH_TYPES    0x3f /* IPv4 and IPv6, plain, TCP and UDP */
-
 static const struct {
 	uint8_t offset;
 	uint8_t width;
@@ -86,9 +82,9 @@ uint64_t plx_emu_net_config_read(struct plx_emu *emu, uint64_t offset, unsigned 
 	put(config, VIRTIO_NET_CFG_MTU, 2, emu->config.mtu);
 	put(config, VIRTIO_NET_CFG_SPEED, 4, emu->config.speed);
 	put(config, VIRTIO_NET_CFG_DUPLEX, 1, emu->config.duplex);
-	put(config, VIRTIO_NET_CFG_RSS_MAX_KEY_SIZE, 1, RSS_KEY_SIZE);
-	put(config, VIRTIO_NET_CFG_RSS_MAX_TABLE_LEN, 2, RSS_TABLE_LEN);
-	put(config, VIRTIO_NET_CFG_HASH_TYPES, 4, HASH_TYPES);
+	put(config, VIRTIO_NET_CFG_RSS_MAX_KEY_SIZE, 1, PLX_EMU_RSS_KEY);
+	put(config, VIRTIO_NET_CFG_RSS_MAX_TABLE_LEN, 2, PLX_EMU_RSS_TABLE);
+	put(config, VIRTIO_NET_CFG_HASH_TYPES, 4, PLX_EMU_HASH_TYPES);
 	for (unsigned i = 0; i < len && offset + i < SIZE; i++)
 		value |= (uint64_t)config[offset + i] << 8 * i;
 	return value;

@@ -9,17 +9,6 @@
 
 /* The control queue (virtio 1.4, 5.1.9.5). */
 
-enum {
-	CLASS_RX = 0,
-	CLASS_MAC = 1,
-	CLASS_VLAN = 2,
-	CLASS_ANNOUNCE = 3,
-	MAC_TABLE_SET = 0,
-	MAC_ADDR_SET = 1,
-	VLAN_ADD = 0,
-	VLAN_DEL = 1,
-};
-
 #define COMMAND_MAX 8192 /* class, command and data */
 #define VLANS       4096
 
@@ -92,10 +81,10 @@ malformed:
 
 static bool mac(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len)
 {
-	if (command == MAC_TABLE_SET)
+	if (command == VIRTIO_NET_CTRL_MAC_TABLE_SET)
 		return negotiated(emu, VIRTIO_NET_F_CTRL_RX, "NET-MAC-1") &&
 		       mac_tables(emu, data, len);
-	if (command != MAC_ADDR_SET || len != 6 ||
+	if (command != VIRTIO_NET_CTRL_MAC_ADDR_SET || len != 6 ||
 		!negotiated(emu, VIRTIO_NET_F_CTRL_MAC_ADDR, "NET-MAC-1"))
 		return false;
 	memcpy(emu->net.state.mac, data, 6);
@@ -108,16 +97,17 @@ static bool vlan(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint
 	uint8_t bit, *byte;
 	bool known;
 
-	if (id >= VLANS || command > VLAN_DEL || !plx_emu_accepted(emu, VIRTIO_NET_F_CTRL_VLAN))
+	if (id >= VLANS || command > VIRTIO_NET_CTRL_VLAN_DEL ||
+		!plx_emu_accepted(emu, VIRTIO_NET_F_CTRL_VLAN))
 		return false;
 	bit = (uint8_t)(1u << id % 8);
 	byte = &emu->net.vlan[id / 8];
 	known = *byte & bit;
-	if (command == VLAN_ADD && !known)
+	if (command == VIRTIO_NET_CTRL_VLAN_ADD && !known)
 		emu->net.state.vlans++;
-	else if (command == VLAN_DEL && known)
+	else if (command == VIRTIO_NET_CTRL_VLAN_DEL && known)
 		emu->net.state.vlans--;
-	*byte = (uint8_t)(command == VLAN_ADD ? *byte | bit : *byte & ~bit);
+	*byte = (uint8_t)(command == VIRTIO_NET_CTRL_VLAN_ADD ? *byte | bit : *byte & ~bit);
 	return true;
 }
 
@@ -130,12 +120,11 @@ static bool announce(struct plx_emu *emu, uint8_t command, uint32_t len)
 	return true;
 }
 
-static bool pairs(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len)
+static bool pairs(struct plx_emu *emu, const uint8_t *data, uint32_t len)
 {
 	uint16_t count = len == 2 ? get16(data) : 0;
 
-	if (command != VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET || len != 2 ||
-		!plx_emu_accepted(emu, VIRTIO_NET_F_MQ))
+	if (len != 2 || !plx_emu_accepted(emu, VIRTIO_NET_F_MQ))
 		return false;
 	if (!count || count > emu->config.pairs) {
 		plx_emu_report(emu, "NET-MQ-2", "%u queue pairs were asked for of %u", count,
@@ -151,10 +140,98 @@ static bool pairs(struct plx_emu *emu, uint8_t command, const uint8_t *data, uin
 		}
 	emu->net.state.pairs = count;
 	emu->net.pairs_set = true;
+	emu->net.rss.table_len = 0; /* it steers by itself again */
 	return true;
 }
 
-static bool execute(struct plx_emu *emu, const uint8_t *command, uint32_t len)
+static bool steering(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len)
+{
+	switch (command) {
+	case VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET:
+		return pairs(emu, data, len);
+	case VIRTIO_NET_CTRL_MQ_RSS_CONFIG:
+		return negotiated(emu, VIRTIO_NET_F_RSS, "NET-RSS-1") &&
+		       plx_emu_net_set_rss(emu, data, len);
+	case VIRTIO_NET_CTRL_MQ_HASH_CONFIG:
+		return plx_emu_accepted(emu, VIRTIO_NET_F_HASH_REPORT) &&
+		       plx_emu_net_set_hash(emu, data, len);
+	default:
+		return false;
+	}
+}
+
+/* The features that are receive offloads, each of its own bit (virtio 1.4, 5.1.9.5.8.1). */
+#define GUEST_OFFLOADS                                                                             \
+	(UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4 |         \
+		UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6 | UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN |   \
+		UINT64_C(1) << VIRTIO_NET_F_GUEST_UFO | UINT64_C(1) << VIRTIO_NET_F_GUEST_USO4 |   \
+		UINT64_C(1) << VIRTIO_NET_F_GUEST_USO6)
+
+static bool guest_offloads(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len)
+{
+	uint64_t wanted = len == 8 ? get32(data) | (uint64_t)get32(data + 4) << 32 : 0;
+
+	if (command != VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET || len != 8 ||
+		!plx_emu_accepted(emu, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS))
+		return false;
+	if (wanted & ~(emu->accepted[0] & GUEST_OFFLOADS)) {
+		plx_emu_report(emu, "NET-OFFL-1",
+			"receive offloads 0x%llx were asked for, and not all were negotiated",
+			(unsigned long long)wanted);
+		return false;
+	}
+	emu->net.state.guest_offloads = wanted;
+	return true;
+}
+
+static bool queue_coalescing(struct plx_emu *emu, const uint8_t *data, uint32_t len, bool set,
+	struct plx_emu_net_answer *answer)
+{
+	uint16_t index = len >= 4 ? get16(data) : 0;
+
+	if (len != (set ? sizeof(struct virtio_net_ctrl_coal_vq) : 4u))
+		return false;
+	if (index >= plx_emu_net_control_index(emu) || !emu->queue[index].enabled) {
+		plx_emu_report(emu, "NET-COAL-1",
+			"what queue %u coalesces was asked or told, and it is no queue that is enabled",
+			index);
+		return false;
+	}
+	if (set) {
+		emu->net.coalescing[index].max_packets = get32(data + 4);
+		emu->net.coalescing[index].max_usecs = get32(data + 8);
+		return true;
+	}
+	plx_emu_net_put32(answer, emu->net.coalescing[index].max_packets);
+	plx_emu_net_put32(answer, emu->net.coalescing[index].max_usecs);
+	return true;
+}
+
+static bool coalescing(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len,
+	struct plx_emu_net_answer *answer)
+{
+	bool all = command == VIRTIO_NET_CTRL_NOTF_COAL_TX_SET ||
+		   command == VIRTIO_NET_CTRL_NOTF_COAL_RX_SET;
+
+	if (command > VIRTIO_NET_CTRL_NOTF_COAL_VQ_GET)
+		return false;
+	if (!all)
+		return negotiated(emu, VIRTIO_NET_F_VQ_NOTF_COAL, "NET-COAL-3") &&
+		       queue_coalescing(
+			       emu, data, len, command == VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET, answer);
+	if (len != sizeof(struct virtio_net_ctrl_coal) ||
+		!negotiated(emu, VIRTIO_NET_F_NOTF_COAL, "NET-COAL-2"))
+		return false;
+	for (unsigned i = command == VIRTIO_NET_CTRL_NOTF_COAL_TX_SET;
+		i < plx_emu_net_control_index(emu); i += 2) {
+		emu->net.coalescing[i].max_packets = get32(data);
+		emu->net.coalescing[i].max_usecs = get32(data + 4);
+	}
+	return true;
+}
+
+static bool execute(struct plx_emu *emu, const uint8_t *command, uint32_t len,
+	struct plx_emu_net_answer *answer)
 {
 	const uint8_t *data = command + 2;
 
@@ -162,16 +239,22 @@ static bool execute(struct plx_emu *emu, const uint8_t *command, uint32_t len)
 		return false;
 	len -= 2;
 	switch (command[0]) {
-	case CLASS_RX:
+	case VIRTIO_NET_CTRL_RX:
 		return rx_mode(emu, command[1], data, len);
-	case CLASS_MAC:
+	case VIRTIO_NET_CTRL_MAC:
 		return mac(emu, command[1], data, len);
-	case CLASS_VLAN:
+	case VIRTIO_NET_CTRL_VLAN:
 		return vlan(emu, command[1], data, len);
-	case CLASS_ANNOUNCE:
+	case VIRTIO_NET_CTRL_ANNOUNCE:
 		return announce(emu, command[1], len);
 	case VIRTIO_NET_CTRL_MQ:
-		return pairs(emu, command[1], data, len);
+		return steering(emu, command[1], data, len);
+	case VIRTIO_NET_CTRL_GUEST_OFFLOADS:
+		return guest_offloads(emu, command[1], data, len);
+	case VIRTIO_NET_CTRL_NOTF_COAL:
+		return coalescing(emu, command[1], data, len, answer);
+	case VIRTIO_NET_CTRL_STATS:
+		return plx_emu_net_stats(emu, command[1], data, len, answer);
 	default:
 		return false;
 	}
@@ -191,7 +274,8 @@ static void check_framing(struct plx_emu *emu, const struct plx_emu_queue *queue
 	const uint8_t *command, uint32_t len)
 {
 	const struct plx_emu_part *part = queue->part;
-	bool tables = len > 2 && command[0] == CLASS_MAC && command[1] == MAC_TABLE_SET;
+	bool tables = len > 2 && command[0] == VIRTIO_NET_CTRL_MAC &&
+		      command[1] == VIRTIO_NET_CTRL_MAC_TABLE_SET;
 	unsigned data = tables ? 2 : len > 2;
 
 	if (!plx_emu_net_framing_fixed(emu))
@@ -211,21 +295,25 @@ static void check_framing(struct plx_emu *emu, const struct plx_emu_queue *queue
 }
 
 /* Carry out one command. Return: bytes written into the buffer. */
-static uint32_t answer(struct plx_emu *emu, struct plx_emu_queue *queue, unsigned parts)
+static uint32_t carry_out(struct plx_emu *emu, struct plx_emu_queue *queue, unsigned parts)
 {
 	const struct plx_emu_hooks *hooks = &emu->config.hooks;
-	uint8_t command[COMMAND_MAX], ack = VIRTIO_NET_ERR;
+	uint8_t command[COMMAND_MAX];
+	struct plx_emu_net_answer answer = {.len = 1, .bytes = {VIRTIO_NET_ERR}};
 	uint32_t len = plx_emu_gather(queue->part, parts, command, sizeof(command));
 
 	emu->stats.commands++;
 	check_framing(emu, queue, parts, command, len);
-	if (execute(emu, command, len))
-		ack = VIRTIO_NET_OK;
+	for (unsigned i = 0; i < parts; i++)
+		answer.room += queue->part[i].write ? queue->part[i].len : 0;
+	if (execute(emu, command, len, &answer))
+		answer.bytes[0] = VIRTIO_NET_OK;
 	else
 		emu->stats.commands_failed++;
-	if (hooks->ack && len >= 2 && !hooks->ack(hooks->arg, command[0], command[1], &ack))
+	if (hooks->ack && len >= 2 &&
+		!hooks->ack(hooks->arg, command[0], command[1], &answer.bytes[0]))
 		return 0;
-	return plx_emu_scatter(queue->part, parts, 0, &ack, sizeof(ack));
+	return plx_emu_scatter(queue->part, parts, 0, answer.bytes, answer.len);
 }
 
 unsigned plx_emu_net_control(struct plx_emu *emu, struct plx_emu_queue *queue, unsigned budget)
@@ -238,7 +326,7 @@ unsigned plx_emu_net_control(struct plx_emu *emu, struct plx_emu_queue *queue, u
 	while (done < budget && !queue->held && plx_emu_queue_next(queue)) {
 		unsigned parts = plx_emu_queue_parts(queue);
 
-		uint32_t len = parts ? answer(emu, queue, parts) : 0;
+		uint32_t len = parts ? carry_out(emu, queue, parts) : 0;
 
 		plx_emu_queue_use(queue, emu->config.junk_len ? PLX_EMU_JUNK_LEN : len);
 		done++;

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void lock(struct plx_eth *eth)
@@ -32,6 +33,7 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *from)
 	if (!config.pool)
 		return plx_fail(EINVAL, "%s: the configuration names no pool to receive into",
 			eth->device.name);
+	plx_eth_settings_clear(eth);
 	err = eth->ops->configure(eth, &config);
 	eth->state = err ? PLX_ETH_OPEN : PLX_ETH_CONFIGURED;
 	return err;
@@ -47,6 +49,15 @@ int plx_eth_configure(struct plx_eth *eth, const struct plx_eth_config *config)
 	return err;
 }
 
+static int stop(struct plx_eth *eth)
+{
+	if (plx_eth_is_started(eth))
+		eth->state = PLX_ETH_CONFIGURED;
+	else if (!eth->in_doubt)
+		return 0;
+	return eth->ops->stop(eth);
+}
+
 static int start(struct plx_eth *eth)
 {
 	int err;
@@ -58,8 +69,18 @@ static int start(struct plx_eth *eth)
 	if (plx_eth_is_started(eth))
 		return plx_fail(EBUSY, "%s: the device is started already", eth->device.name);
 	err = eth->ops->start(eth);
-	if (!err)
-		eth->state = PLX_ETH_STARTED;
+	if (err)
+		return err;
+	eth->state = PLX_ETH_STARTED;
+	err = plx_eth_settings_restore(eth);
+	if (err) {
+		char reason[PLX_ERROR_LEN];
+
+		/* What fails on the way out is not what made it fail. */
+		(void)snprintf(reason, sizeof(reason), "%s", plx_error());
+		(void)stop(eth);
+		plx_note_failure("%s", reason);
+	}
 	return err;
 }
 
@@ -71,15 +92,6 @@ int plx_eth_start(struct plx_eth *eth)
 	err = start(eth);
 	unlock(eth);
 	return err;
-}
-
-static int stop(struct plx_eth *eth)
-{
-	if (plx_eth_is_started(eth))
-		eth->state = PLX_ETH_CONFIGURED;
-	else if (!eth->in_doubt)
-		return 0;
-	return eth->ops->stop(eth);
 }
 
 int plx_eth_stop(struct plx_eth *eth)
@@ -149,6 +161,7 @@ void plx_eth_close(struct plx_eth *eth)
 	/* Closing goes on when the device does not confirm: it is then taken from the bus. */
 	if (!eth->in_doubt)
 		(void)plx_eth_stop(eth);
+	plx_eth_settings_clear(eth);
 	eth->ops->close(eth);
 }
 
@@ -207,4 +220,13 @@ int plx_eth_tx_stopped(struct plx_eth_txq *queue, struct plx_packet **packets, u
 	(void)count;
 	return plx_fail(
 		ESHUTDOWN, "the device is stopped or suspended: start or resume it before sending");
+}
+
+int plx_eth_tx_unused(struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count)
+{
+	(void)queue;
+	(void)packets;
+	(void)count;
+	return plx_fail(ESHUTDOWN,
+		"the queue is not in use: see plx_eth_set_queue_pairs() for how many are");
 }

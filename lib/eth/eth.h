@@ -4,7 +4,7 @@
 
 #include "context/context.h"
 
-#include <pollux/eth.h>
+#include <pollux/eth_control.h>
 
 /*
  * The Ethernet device class: what a driver fills in to become a struct plx_eth. The class keeps the
@@ -34,15 +34,72 @@ struct plx_eth_ops {
 	int (*counters)(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);
 };
 
+/*
+ * What a driver does of eth_control.h; NULL: nothing of it. Arguments were checked for what holds
+ * of every device; pointers and lengths agree. On a configured device that is stopped the call only
+ * tells whether it could be done. Return: as eth_control.h says.
+ */
+struct plx_eth_control_ops {
+	int (*set_rx_mode)(struct plx_eth *eth, enum plx_eth_rx_mode mode, bool on);
+	int (*set_mac_table)(struct plx_eth *eth, const struct plx_eth_mac_table *table);
+	int (*set_mac)(struct plx_eth *eth, const uint8_t mac[6]);
+	int (*set_vlan)(struct plx_eth *eth, uint16_t id, bool on);
+	int (*set_queue_pairs)(struct plx_eth *eth, uint16_t pairs);
+	int (*set_rss)(struct plx_eth *eth, const struct plx_eth_rss *rss);
+	int (*set_hash)(struct plx_eth *eth, const struct plx_eth_rss *rss);
+	int (*set_coalescing)(struct plx_eth *eth, enum plx_eth_direction direction, unsigned queue,
+		uint32_t max_packets, uint32_t max_usecs);
+	int (*set_rx_offloads)(struct plx_eth *eth, uint32_t offloads);
+	/* These only of a started device. */
+	int (*get_coalescing)(struct plx_eth *eth, enum plx_eth_direction direction, unsigned queue,
+		uint32_t *max_packets, uint32_t *max_usecs);
+	int (*ack_announce)(struct plx_eth *eth);
+	int (*poll_events)(struct plx_eth *eth);
+	int (*device_stats)(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);
+	/* In every state. */
+	int (*get_link)(struct plx_eth *eth, struct plx_eth_link *link);
+};
+
+/* control.c: what was set through eth_control.h since the device was configured. */
+struct plx_eth_coalescing {
+	bool set;
+	uint32_t max_packets;
+	uint32_t max_usecs;
+};
+
+struct plx_eth_settings {
+	uint8_t modes_set; /* a bit for each mode */
+	uint8_t modes;
+	bool mac_set;
+	bool mac_table_set;
+	bool vlans_set;
+	bool rss_set;
+	bool hash_set;
+	bool rx_offloads_set;
+	uint16_t queue_pairs; /* 0: as configured */
+	uint32_t rx_offloads;
+	uint8_t mac[6];
+	struct plx_eth_mac_table mac_table; /* its pointers lead to @addresses */
+	uint8_t addresses[PLX_ETH_MAC_TABLE_MAX][6];
+	uint8_t vlan[4096 / 8];
+	struct plx_eth_rss rss; /* its pointers lead to @key and @table */
+	uint8_t key[UINT8_MAX];
+	uint16_t table[PLX_ETH_RSS_TABLE_MAX];
+	struct plx_eth_coalescing all[2];   /* by direction */
+	struct plx_eth_coalescing *each[2]; /* by queue; NULL before the first */
+};
+
 enum plx_eth_state { PLX_ETH_OPEN, PLX_ETH_CONFIGURED, PLX_ETH_STARTED, PLX_ETH_SUSPENDED };
 
 struct plx_eth {
 	struct plx_device device;
 	const struct plx_eth_ops *ops;
+	const struct plx_eth_control_ops *control;
 	enum plx_eth_state state;
 	/* Set by the driver: a reset was not confirmed, and the device may still touch its buffers.
 	 */
 	bool in_doubt;
+	struct plx_eth_settings settings;
 	unsigned queue_pairs;
 	struct plx_eth_rxq **rxq; /* queue_pairs of each, the driver's own memory */
 	struct plx_eth_txq **txq;
@@ -53,8 +110,15 @@ static inline bool plx_eth_is_started(const struct plx_eth *eth)
 	return eth->state == PLX_ETH_STARTED || eth->state == PLX_ETH_SUSPENDED;
 }
 
+/* Set again what was set before, on a device that has just been started. Return: 0 or -errno. */
+int plx_eth_settings_restore(struct plx_eth *eth);
+/* Forget it. */
+void plx_eth_settings_clear(struct plx_eth *eth);
+
 /* The burst calls of a queue that is not running. */
 int plx_eth_rx_stopped(struct plx_eth_rxq *queue, struct plx_packet **packets, unsigned count);
 int plx_eth_tx_stopped(struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count);
+/* Of one that runs and was taken out of use. */
+int plx_eth_tx_unused(struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count);
 
 #endif

@@ -98,6 +98,7 @@ struct plx_handshake_driver {
 struct plx_virtio_limits {
 	uint64_t reset;   /* until status reads 0 */
 	uint64_t suspend; /* until a live device stands still, and until it is live again */
+	uint64_t command; /* until a command is answered */
 	unsigned generation_tries; /* reads of a configuration that keeps changing */
 };
 
@@ -123,6 +124,7 @@ struct plx_virtio {
 	((struct plx_virtio_limits){                                                               \
 		.reset = PLX_MILLISECONDS(2000),                                                   \
 		.suspend = PLX_MILLISECONDS(2000),                                                 \
+		.command = PLX_MILLISECONDS(2000),                                                 \
 		.generation_tries = 100,                                                           \
 	})
 

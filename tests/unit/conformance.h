@@ -45,6 +45,7 @@ class Tap
 	/* What is read may be changed on the way to the driver. */
 	std::function<void(Access &)> on_read;
 	std::function<void(const Access &)> on_write;
+	std::function<void(const Access &)> after_write;
 	bool reset_fails = false;
 
 	explicit Tap(struct plx_vfio_device *behind) : behind_(behind)
@@ -164,7 +165,10 @@ class Tap
 		tap.log.push_back(access);
 		if (tap.on_write)
 			tap.on_write(access);
-		return tap.behind_->ops->write(tap.behind_, region, offset, value, len);
+		int err = tap.behind_->ops->write(tap.behind_, region, offset, value, len);
+		if (tap.after_write)
+			tap.after_write(access);
+		return err;
 	}
 
 	static int map(struct plx_vfio_device *device, unsigned region, uint64_t offset, size_t len,
@@ -225,6 +229,12 @@ class ConformanceFixture : public NetFixture
 	{
 		tap = std::make_unique<Tap>(plx_emu_device(card));
 		status_seen_ = 0;
+		tap->after_write = [this](const Access &access) {
+			int queue = Stepper::notified_queue(
+				access.region, access.offset, (uint16_t)access.value);
+			if (queue >= 0)
+				notified((unsigned)queue);
+		};
 		if (prepare)
 			prepare(*tap);
 		return &tap->device;

@@ -35,8 +35,11 @@ const std::set<unsigned> bare = {VIRTIO_F_VERSION_1, VIRTIO_F_ACCESS_PLATFORM};
 TEST_F(Negotiation, EveryBitOfferedIsMetWithThoseThatAreUsed)
 {
 	const std::set<unsigned> used = {VIRTIO_NET_F_MTU, VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATUS,
-		VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1, VIRTIO_F_ACCESS_PLATFORM,
-		VIRTIO_F_RING_PACKED, VIRTIO_F_ORDER_PLATFORM, VIRTIO_F_SUSPEND};
+		VIRTIO_NET_F_CTRL_VQ, VIRTIO_NET_F_CTRL_RX, VIRTIO_NET_F_CTRL_RX_EXTRA,
+		VIRTIO_NET_F_CTRL_MAC_ADDR, VIRTIO_NET_F_DEVICE_STATS, VIRTIO_NET_F_VQ_NOTF_COAL,
+		VIRTIO_NET_F_NOTF_COAL, VIRTIO_NET_F_SPEED_DUPLEX, VIRTIO_F_EVENT_IDX,
+		VIRTIO_F_VERSION_1, VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_RING_PACKED,
+		VIRTIO_F_ORDER_PLATFORM, VIRTIO_F_SUSPEND};
 
 	offer_everything();
 	start();
@@ -212,7 +215,8 @@ TEST_F(Configuration, FieldsOfFeaturesThatAreNotOfferedAreNotTouched)
 {
 	struct plx_eth_info info;
 
-	for (unsigned bit : {VIRTIO_NET_F_MAC, VIRTIO_NET_F_MTU, VIRTIO_NET_F_STATUS})
+	for (unsigned bit : {VIRTIO_NET_F_MAC, VIRTIO_NET_F_MTU, VIRTIO_NET_F_STATUS,
+		     VIRTIO_NET_F_MQ, VIRTIO_NET_F_SPEED_DUPLEX})
 		plx_emu_config_offer(&config, bit, false);
 	start();
 	plx_eth_get_info(eth, &info);

@@ -13,10 +13,84 @@ extern "C" {
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
+
+/*
+ * Stands between the driver and a card that moves only when it is stepped: a driver that waits for
+ * the answer to a command would wait in vain, so the card is stepped when its control queue is
+ * notified.
+ */
+class Stepper
+{
+      public:
+	struct plx_vfio_device device = {}; /* first, since the seam knows it by its address */
+
+	Stepper(struct plx_vfio_device *behind, std::function<void(unsigned)> notified)
+	    : behind_(behind), notified_(std::move(notified))
+	{
+		static struct plx_vfio_ops ops;
+
+		device = *behind;
+		ops.name = "stepper";
+		ops.read = [](struct plx_vfio_device *d, unsigned region, uint64_t offset,
+				   void *value, size_t len) {
+			return of(d).behind_->ops->read(of(d).behind_, region, offset, value, len);
+		};
+		ops.write = write;
+		ops.map = [](struct plx_vfio_device *d, unsigned region, uint64_t offset,
+				  size_t len, void **address) {
+			return of(d).behind_->ops->map(of(d).behind_, region, offset, len, address);
+		};
+		ops.unmap = behind->ops->unmap;
+		ops.set_irqs = [](struct plx_vfio_device *d, unsigned index, unsigned start,
+				       unsigned count, const int32_t *fds) {
+			return of(d).behind_->ops->set_irqs(
+				of(d).behind_, index, start, count, fds);
+		};
+		ops.reset = [](struct plx_vfio_device *d) {
+			return of(d).behind_->ops->reset(of(d).behind_);
+		};
+		ops.close = [](struct plx_vfio_device *d) { plx_vfio_close(of(d).behind_); };
+		device.ops = &ops;
+	}
+
+	/* The queue that a write to a register notifies; none when it is another register. */
+	static int notified_queue(unsigned region, uint64_t offset, uint16_t value)
+	{
+		if (region == 4 && offset >= 0x3000)
+			return (int)(offset - 0x3000) / 4;
+		return region == 0 && offset == VIRTIO_PCI_LEGACY_QUEUE_NOTIFY ? value : -1;
+	}
+
+      private:
+	struct plx_vfio_device *behind_;
+	std::function<void(unsigned)> notified_;
+
+	static Stepper &of(struct plx_vfio_device *device)
+	{
+		return *reinterpret_cast<Stepper *>(device);
+	}
+
+	static int write(struct plx_vfio_device *device, unsigned region, uint64_t offset,
+		const void *value, size_t len)
+	{
+		Stepper &stepper = of(device);
+		uint16_t word = 0;
+		int err = stepper.behind_->ops->write(stepper.behind_, region, offset, value, len);
+		int queue;
+
+		std::memcpy(&word, value, std::min(len, sizeof(word)));
+		queue = notified_queue(region, offset, word);
+		if (queue >= 0)
+			stepper.notified_((unsigned)queue);
+		return err;
+	}
+};
 
 /*
  * The network driver on the emulated card, both in the test's hands: the card moves only when the
@@ -72,7 +146,17 @@ class NetFixture : public ::testing::Test
 	/* What the driver is given; another test may stand in between. */
 	virtual struct plx_vfio_device *device()
 	{
-		return plx_emu_device(card);
+		stepper = std::make_unique<Stepper>(
+			plx_emu_device(card), [this](unsigned queue) { notified(queue); });
+		return &stepper->device;
+	}
+	std::unique_ptr<Stepper> stepper;
+
+	/* Receive queues have even numbers, and the control queue one behind all of theirs. */
+	void notified(unsigned queue)
+	{
+		if (queue % 2 == 0 && queue >= 2u * eth_config.queue_pairs)
+			step();
 	}
 
 	/* Plug the card in and open it. Return: as plx_eth_open(). */

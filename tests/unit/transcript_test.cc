@@ -223,9 +223,11 @@ const Lines understood = {"[reset]", "status <- 00", "status -> 00", "[ACKNOWLED
 	"features <-", "[DRIVER]", "status -> 01", "status <- 03", "[DRIVER re-read]"};
 
 const Lines activated = {"status -> 03", "[features activated]", "features <-", "[queue set-up]",
-	"queue 0", "queue 1", "[DRIVER_OK]", "status -> 03", "status <- 07", "[DRIVER_OK re-read]"};
+	"queue 0", "queue 1", "queue 2", "[DRIVER_OK]", "status -> 03", "status <- 07",
+	"[DRIVER_OK re-read]"};
 
-const Lines queues = {"[queue set-up]", "queue 0", "queue 1", "[fill queues]", "[DRIVER_OK]"};
+const Lines queues = {
+	"[queue set-up]", "queue 0", "queue 1", "queue 2", "[fill queues]", "[DRIVER_OK]"};
 
 Lines operator+(Lines one, const Lines &other)
 {
@@ -340,7 +342,7 @@ TEST_F(Transcript, DeviceOfTheStandardSeesTheSteps)
 		joined({"status <- 00", "status -> 00", "status -> 00", "status <- 01",
 			"status -> 01", "status <- 03", "features ->", "features <-",
 			"status -> 03", "status <- 0b", "status -> 0b", "queue 0", "queue 1",
-			"status -> 0b", "status <- 0f", "status -> 0f", "kick 0"}));
+			"queue 2", "status -> 0b", "status <- 0f", "status -> 0f", "kick 0"}));
 }
 
 TEST_F(Transcript, LegacyDeviceSeesTheSteps)
@@ -350,19 +352,19 @@ TEST_F(Transcript, LegacyDeviceSeesTheSteps)
 	EXPECT_EQ(joined(seen),
 		joined({"status <- 00", "status -> 00", "status -> 00", "status <- 01",
 			"status -> 01", "status <- 03", "features ->", "features <-", "queue 0",
-			"queue 1", "status -> 03", "status <- 07", "kick 0"}));
+			"queue 1", "queue 2", "status -> 03", "status <- 07", "kick 0"}));
 }
 
 TEST_F(Transcript, DeviceOfTheProposalSeesTheSteps)
 {
 	config.handshake = PLX_EMU_DEVICE_OK;
 	ASSERT_EQ(run(",handshake=device-ok"), 0) << plx_error();
-	EXPECT_EQ(
-		joined(seen), joined({"status <- 00", "status -> 00", "status -> 00",
-				      "status <- 01", "features ->", "features <-", "status -> 01",
-				      "status <- 03", "status -> 03", "features <-", "queue 0",
-				      "queue 1", "status -> 03", "status <- 07", "status -> 07",
-				      "status -> 07", "status <- 0f", "status -> 0f", "kick 0"}));
+	EXPECT_EQ(joined(seen),
+		joined({"status <- 00", "status -> 00", "status -> 00", "status <- 01",
+			"features ->", "features <-", "status -> 01", "status <- 03",
+			"status -> 03", "features <-", "queue 0", "queue 1", "queue 2",
+			"status -> 03", "status <- 07", "status -> 07", "status -> 07",
+			"status <- 0f", "status -> 0f", "kick 0"}));
 }
 
 TEST_F(Transcript, BuffersAreThereWhenTheFirstNotificationComes)

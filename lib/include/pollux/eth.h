@@ -36,21 +36,46 @@ struct plx_eth_txq {
 	int (*burst)(struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count);
 };
 
+/**
+ * What a device can do to frames in place of the application: bits, in plx_eth_config wanted or
+ * required, in plx_eth_info negotiated.
+ */
+enum plx_eth_offload {
+	PLX_ETH_OFFLOAD_VLAN_FILTER = 1u << 10, /**< let in only VLANs of plx_eth_set_vlan() */
+};
+
+/** How a link carries both directions. */
+enum plx_eth_duplex {
+	PLX_ETH_DUPLEX_HALF,    /**< one at a time */
+	PLX_ETH_DUPLEX_FULL,    /**< both at once */
+	PLX_ETH_DUPLEX_UNKNOWN, /**< the device does not say */
+};
+
+/** A link's speed when the device does not say. */
+#define PLX_ETH_SPEED_UNKNOWN 0xffffffffu
+
 /** What an open device can do. */
 struct plx_eth_info {
-	const char *driver;       /**< the driver's name */
-	uint8_t mac[6];           /**< the port's address */
-	bool link_up;             /**< whether the link is up */
-	uint16_t mtu;             /**< bytes of payload in the largest frame */
-	uint16_t max_queue_pairs; /**< pairs of a receive and a transmit queue */
-	uint16_t max_rx_ring;     /**< entries of the largest receive ring */
-	uint16_t max_tx_ring;     /**< entries of the largest transmit ring */
-	uint32_t min_data_size;   /**< bytes that each packet of the pool must hold, since the
-				       device cannot spread a frame; 0 when any size will do */
-	int numa_node;            /**< the node that the device is near, or -1 */
-	const char *rx_path;      /**< the receive path in use, or "" before the first start */
-	const char *tx_path;      /**< the transmit path in use, or "" before the first start */
-	uint64_t spare[8];        /**< zeros: room for what a later version tells */
+	const char *driver;         /**< the driver's name */
+	uint8_t mac[6];             /**< the port's address */
+	bool link_up;               /**< whether the link is up */
+	uint32_t speed;             /**< of the link, in Mbit/s; PLX_ETH_SPEED_UNKNOWN */
+	enum plx_eth_duplex duplex; /**< of the link */
+	uint16_t mtu;               /**< bytes of payload in the largest frame */
+	uint16_t max_queue_pairs;   /**< pairs of a receive and a transmit queue */
+	uint16_t queue_pairs;       /**< of them in use; 0 before the device is configured */
+	uint32_t offloads;          /**< of enum plx_eth_offload, negotiated */
+	uint32_t hash_types;        /**< of enum plx_eth_hash_types, that the device has */
+	uint16_t max_hash_key;      /**< bytes of the longest key of plx_eth_set_rss() */
+	uint16_t max_rss_table;     /**< entries of the longest table of plx_eth_set_rss() */
+	uint16_t max_rx_ring;       /**< entries of the largest receive ring */
+	uint16_t max_tx_ring;       /**< entries of the largest transmit ring */
+	uint32_t min_data_size;     /**< bytes that each packet of the pool must hold, since the
+					 device cannot spread a frame; 0 when any size will do */
+	int numa_node;              /**< the node that the device is near, or -1 */
+	const char *rx_path;        /**< the receive path in use, or "" before the first start */
+	const char *tx_path;        /**< the transmit path in use, or "" before the first start */
+	uint64_t spare[8];          /**< zeros: room for what a later version tells */
 };
 
 /** How to run a device. Start from PLX_ETH_CONFIG_INIT. */
@@ -61,13 +86,16 @@ struct plx_eth_config {
 			       what the legacy interface fixes */
 	uint16_t tx_ring; /**< entries of each transmit ring; 0 as with @rx_ring */
 	struct plx_pool
-		*pool; /**< where receive buffers come from; must outlive the device's run */
+		*pool;     /**< where receive buffers come from; must outlive the device's run */
+	uint32_t offloads; /**< of enum plx_eth_offload: used where the device has them */
+	uint32_t required; /**< of the same: without one of these the device is refused */
+	bool announce;     /**< the application looks for PLX_ETH_EVENT_ANNOUNCE, and answers it */
 };
 
 /** The initial value: one pair of queues, rings as the device likes them, and no pool yet. */
 #define PLX_ETH_CONFIG_INIT                                                                        \
 	{                                                                                          \
-		sizeof(struct plx_eth_config), 1, 0, 0, NULL                                       \
+		sizeof(struct plx_eth_config), 1, 0, 0, NULL, 0, 0, false                          \
 	}
 
 /** What a device moved since it was started. */

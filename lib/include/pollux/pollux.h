@@ -11,6 +11,7 @@
 #include <pollux/device.h>
 #include <pollux/error.h>
 #include <pollux/eth.h>
+#include <pollux/eth_control.h>
 #include <pollux/log.h>
 #include <pollux/packet.h>
 #include <pollux/pci.h>
