@@ -13,9 +13,12 @@
 /* --- configure --- */
 
 /* Bytes that the longest frame of the MTU takes to receive, with its header. */
-static uint32_t frame_room(const struct net *net)
+static uint32_t frame_room(const struct net *net, const struct plx_eth_config *config)
 {
-	return VIRTIO_NET_HDR_SIZE + NET_ETHERNET_HEADER + NET_VLAN_TAG + net->config.mtu;
+	uint32_t hash = (config->offloads | config->required) & PLX_ETH_OFFLOAD_RX_HASH;
+
+	return (hash ? VIRTIO_NET_HDR_SIZE_HASH : VIRTIO_NET_HDR_SIZE) + NET_ETHERNET_HEADER +
+	       NET_VLAN_TAG + net->config.mtu;
 }
 
 /*
@@ -24,50 +27,27 @@ static uint32_t frame_room(const struct net *net)
  */
 static int choose_mergeable(struct net *net, const struct plx_eth_config *config)
 {
-	uint32_t needed = frame_room(net);
+	uint32_t needed = frame_room(net, config);
 	uint32_t room = plx_pool_data_size(config->pool);
 	struct plx_negotiation *negotiation = &net->virtio->negotiation;
-	bool fits = room >= needed;
+	/* What is offered and asked for decides; what becomes of it is not known yet. */
+	bool large = (config->offloads | config->required) & NET_LARGE_RECEIVE;
+	bool fits = room >= needed &&
+		    !(large && plx_virtio_may_use(net->virtio, VIRTIO_NET_F_MRG_RXBUF));
 
 	if (fits)
 		plx_negotiation_decline(
 			negotiation, VIRTIO_NET_F_MRG_RXBUF, "the longest frame fits one buffer");
 	else
 		plx_features_add(&negotiation->understood, VIRTIO_NET_F_MRG_RXBUF);
-	if (fits || (plx_virtio_offers(net->virtio, VIRTIO_NET_F_MRG_RXBUF) &&
-			    negotiation->wish[VIRTIO_NET_F_MRG_RXBUF] != PLX_FEATURE_OFF))
+	if (fits || room >= needed ||
+		(plx_virtio_offers(net->virtio, VIRTIO_NET_F_MRG_RXBUF) &&
+			negotiation->wish[VIRTIO_NET_F_MRG_RXBUF] != PLX_FEATURE_OFF))
 		return 0;
 	return plx_fail(EINVAL,
 		"%s: the pool's packets hold %u bytes and a frame needs %u, without "
 		"F_MRG_RXBUF to spread it: make the pool's data_size %u",
 		net->virtio->name, room, needed, needed);
-}
-
-/* What costs something, or changes what arrives, is negotiated only for who asks for it. */
-static void choose_control(struct net *net, const struct plx_eth_config *config)
-{
-	struct plx_negotiation *negotiation = &net->virtio->negotiation;
-	const struct {
-		bool wanted;
-		unsigned feature;
-		const char *why;
-	} choices[] = {
-		{config->queue_pairs > 1, VIRTIO_NET_F_MQ, "one pair of queues is asked for"},
-		{config->queue_pairs > 1 && !net->config.hash_unusable, VIRTIO_NET_F_RSS,
-			net->config.hash_unusable ? "the sizes of its keys or tables are impossible"
-						  : "one pair of queues is asked for"},
-		{(config->offloads | config->required) & PLX_ETH_OFFLOAD_VLAN_FILTER,
-			VIRTIO_NET_F_CTRL_VLAN, "no VLAN filter is asked for"},
-		{config->announce, VIRTIO_NET_F_GUEST_ANNOUNCE,
-			"the application does not announce"},
-	};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(choices); i++) {
-		if (choices[i].wanted)
-			plx_features_add(&negotiation->understood, choices[i].feature);
-		else
-			plx_negotiation_decline(negotiation, choices[i].feature, choices[i].why);
-	}
 }
 
 /* More than one pair takes a way to say so (5.1.9.5.5 and 5.1.9.5.7). */
@@ -157,14 +137,18 @@ static int check_room(struct net *net, const struct plx_eth_config *config)
 	uint32_t entries = config->rx_ring;
 	uint32_t size = plx_pool_data_size(config->pool);
 
+	uint32_t needed = net_offloads(net) & NET_LARGE_RECEIVE
+				  ? VIRTIO_NET_HDR_SIZE_HASH + NET_FRAME_MAX
+				  : frame_room(net, config);
+
 	if (net_header_apart(net->virtio))
 		entries /= 2;
-	if ((uint64_t)entries * size >= frame_room(net))
+	if ((uint64_t)entries * size >= needed)
 		return 0;
 	return plx_fail(EINVAL,
 		"%s: %u receive buffers of %u bytes do not hold one frame of %u: ask for a "
 		"longer ring, or make the pool's data_size larger",
-		net->virtio->name, entries, size, frame_room(net));
+		net->virtio->name, entries, size, needed);
 }
 
 static int choose_rings(struct net *net, struct plx_eth_config *config)
@@ -206,6 +190,7 @@ static int allocate_queues(struct net *net, unsigned pairs)
 	for (unsigned i = 0; i < pairs; i++) {
 		net->rx[i].base.burst = plx_eth_rx_stopped;
 		net->tx[i].base.burst = plx_eth_tx_stopped;
+		net->tx[i].base.prepare = plx_eth_prepare_stopped;
 		net->rx[i].path = net->tx[i].path = "";
 		net->eth.rxq[i] = &net->rx[i].base;
 		net->eth.txq[i] = &net->tx[i].base;
@@ -229,11 +214,13 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 		err = choose_mergeable(net, config);
 	if (err)
 		return err;
-	choose_control(net, config);
+	net_choose_features(net, config);
 	err = plx_negotiation_decide(&net->virtio->negotiation, net->virtio->name);
 	if (err)
 		return err;
 	err = check_needed(net);
+	if (!err)
+		err = net_check_required(net, config->required);
 	if (err) {
 		plx_handshake_give_up(net->virtio);
 		return err;
@@ -415,13 +402,6 @@ static void close_device(struct plx_eth *eth)
 
 /* --- what can be asked --- */
 
-/* What was negotiated, in the words of the class. */
-static uint32_t net_offloads(const struct net *net)
-{
-	return plx_virtio_has(net->virtio, VIRTIO_NET_F_CTRL_VLAN) ? PLX_ETH_OFFLOAD_VLAN_FILTER
-								   : 0;
-}
-
 static void info(struct plx_eth *eth, struct plx_eth_info *info)
 {
 	struct plx_eth_link link;
@@ -448,7 +428,7 @@ static void info(struct plx_eth *eth, struct plx_eth_info *info)
 	info->max_rx_ring = net->max_rx_ring;
 	info->max_tx_ring = net->max_tx_ring;
 	if (!plx_virtio_may_use(net->virtio, VIRTIO_NET_F_MRG_RXBUF))
-		info->min_data_size = frame_room(net);
+		info->min_data_size = frame_room(net, &net->wanted);
 	info->numa_node = net->virtio->numa_node;
 	info->rx_path = net->rx ? net->rx[0].path : "";
 	info->tx_path = net->tx ? net->tx[0].path : "";

@@ -35,6 +35,8 @@ struct net_rx_counters {
 	uint64_t bad_num_buffers; /* dropped: 0 buffers, or more than the ring has */
 	uint64_t missing_buffers; /* dropped: fewer buffers came than the header says */
 	uint64_t bad_length;      /* dropped: an empty segment, or more than a frame can be */
+	uint64_t bad_gso;         /* dropped: a segmentation that makes no sense */
+	uint64_t bad_csum;        /* taken without its checksum, which lies outside the frame */
 };
 
 struct net_tx_counters {
@@ -43,6 +45,7 @@ struct net_tx_counters {
 	uint64_t full;         /* calls that found no room for all frames */
 	uint64_t bad_length;   /* dropped: empty, or longer than the device takes */
 	uint64_t bad_segments; /* dropped: a broken or too long chain */
+	uint64_t bad_offload;  /* dropped: asks for what the device cannot do, or nobody can */
 };
 
 struct net_rxq {
@@ -55,6 +58,8 @@ struct net_rxq {
 	uint32_t room;     /* bytes of each buffer that the device may write */
 	bool header_apart; /* it wants a descriptor of its own for the header */
 	bool mergeable;    /* it may spread a frame over several buffers */
+	bool ecn;          /* GUEST_ECN */
+	uint32_t offloads; /* of enum plx_eth_offload, those of receiving */
 	/*
 	 * Free descriptors at which the ring is filled up again. The longer that waits, the less
 	 * the device works on the lines that are being written.
@@ -78,6 +83,8 @@ struct net_txq {
 	uint32_t frame_max;          /* bytes of the longest frame, untagged */
 	uint16_t header_len;
 	bool header_apart;      /* it wants a descriptor of its own for the header */
+	bool ecn;               /* HOST_ECN */
+	uint8_t offloads;       /* of enum plx_packet_offload */
 	uint16_t reclaim_below; /* free descriptors under which sent frames are fetched */
 	uint16_t worth_while;   /* free descriptors under which a ring counts as full */
 	uint64_t empty_header;  /* IOVA of a header of zeros, for frames without headroom */
@@ -156,9 +163,31 @@ static inline struct net *net_of(const struct plx_eth *eth)
 	return container_of(eth, struct net, eth);
 }
 
+/* Receive offloads that make frames longer than the MTU. */
+#define NET_LARGE_RECEIVE                                                                          \
+	((uint32_t)(PLX_ETH_OFFLOAD_RX_TSO4 | PLX_ETH_OFFLOAD_RX_TSO6 | PLX_ETH_OFFLOAD_RX_USO4 |  \
+		    PLX_ETH_OFFLOAD_RX_USO6))
+
+/* What may be asked of the device when sending. */
+#define NET_TX_OFFLOADS (PLX_PACKET_CSUM | PLX_PACKET_TSO4 | PLX_PACKET_TSO6 | PLX_PACKET_USO)
+
+/* Receive offloads that can be switched while the device runs. */
+#define NET_SWITCHABLE (NET_LARGE_RECEIVE | PLX_ETH_OFFLOAD_RX_CSUM)
+
+/* net_features.c: what was negotiated, of enum plx_eth_offload. */
+uint32_t net_offloads(const struct net *net);
+/* Which of the features that not everybody needs are to be accepted. */
+void net_choose_features(struct net *net, const struct plx_eth_config *config);
+/* Return: 0; -ENOTSUP when one of @required was not negotiated. */
+int net_check_required(struct net *net, uint32_t required);
+/* The feature bits of those that can be switched, as GUEST_OFFLOADS_SET takes them. */
+uint64_t net_guest_offloads(uint32_t set);
+
 /* 5.1.9.1: the legacy header ends before num_buffers, unless buffers are merged. */
 static inline uint16_t net_header_len(const struct plx_virtio *virtio)
 {
+	if (plx_virtio_has(virtio, VIRTIO_NET_F_HASH_REPORT))
+		return VIRTIO_NET_HDR_SIZE_HASH;
 	return virtio->transport->legacy && !plx_virtio_has(virtio, VIRTIO_NET_F_MRG_RXBUF)
 		       ? VIRTIO_NET_HDR_SIZE_LEGACY
 		       : VIRTIO_NET_HDR_SIZE;

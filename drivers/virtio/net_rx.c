@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "drivers/virtio/net_priv.h"
+#include "drivers/virtio/net_offload.h"
 
 #include "base/error.h"
 #include "virtio/virtq_ring.h"
@@ -121,8 +121,11 @@ static __always_inline_fn void set_first(
 	packet->len = len - queue->header_len;
 	packet->data_len = (uint16_t)(len - queue->header_len);
 	packet->data_off = (uint16_t)(queue->header_off + queue->header_len);
+	packet->received = 0;
+	packet->hash_type = PLX_PACKET_HASH_NONE;
 	packet->segments = 1;
-	packet->flags = 0;
+	packet->offload = 0;
+	packet->csum_offset = 0;
 }
 
 /* Buffers of an ordered queue that were taken together; what follows them is still in the ring. */
@@ -191,9 +194,20 @@ static bool collect(
 	return true;
 }
 
+/* What the header says of a whole frame. Return: whether the frame is one to hand on. */
+static bool take_offloads(struct net_rxq *queue, struct plx_packet *packet)
+{
+	const uint8_t *header = plx_packet_buffer(packet) + queue->header_off;
+
+	if (net_offload_received(queue, packet, header))
+		return true;
+	drop(queue, packet, &queue->counters.bad_gso);
+	return false;
+}
+
 /* Make a frame of a buffer, and of those behind it. Return: whether it is one to hand on. */
 static __always_inline_fn bool make_frame(struct net_rxq *queue, struct plx_packet *packet,
-	uint32_t len, struct run *run, const bool mergeable)
+	uint32_t len, struct run *run, const bool mergeable, const bool offloads)
 {
 	unsigned buffers;
 
@@ -204,7 +218,9 @@ static __always_inline_fn bool make_frame(struct net_rxq *queue, struct plx_pack
 	}
 	set_first(queue, packet, len);
 	buffers = mergeable ? header_num_buffers(queue, packet) : 1;
-	return likely(buffers == 1) || collect(queue, packet, buffers, run);
+	if (unlikely(buffers != 1) && !collect(queue, packet, buffers, run))
+		return false;
+	return !offloads || take_offloads(queue, packet);
 }
 
 /* Take frames one by one, in whatever order the device returns its buffers. */
@@ -221,7 +237,7 @@ static unsigned receive_singly(struct net_rxq *queue, struct plx_packet **packet
 
 		if (device_lies(!packet))
 			break;
-		if (make_frame(queue, packet, len, &none, queue->mergeable))
+		if (make_frame(queue, packet, len, &none, queue->mergeable, queue->offloads))
 			packets[received++] = packet;
 	}
 	return received;
@@ -229,7 +245,7 @@ static unsigned receive_singly(struct net_rxq *queue, struct plx_packet **packet
 
 /* Take a run of buffers, and make frames of them where they are. */
 static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx_packet **packets,
-	unsigned count, bool *odd, const bool mergeable, const bool packed)
+	unsigned count, bool *odd, const bool mergeable, const bool packed, const bool offloads)
 {
 	uint32_t len[NET_BATCH];
 	struct run run = {packets, len, 0, 0};
@@ -244,7 +260,7 @@ static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx
 	while (run.at < run.count) {
 		struct plx_packet *packet = packets[run.at];
 
-		if (likely(make_frame(queue, packet, len[run.at++], &run, mergeable)))
+		if (likely(make_frame(queue, packet, len[run.at++], &run, mergeable, offloads)))
 			packets[received++] = packet;
 	}
 	return received;
@@ -302,9 +318,9 @@ static unsigned leave_order(struct net_rxq *queue, struct plx_packet **packets, 
 	return received;
 }
 
-/* The one body of receiving; @mergeable and @packed are constants. */
+/* The one body of receiving; @mergeable, @packed and @offloads are constants. */
 static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packet **packets,
-	unsigned count, const bool mergeable, const bool packed)
+	unsigned count, const bool mergeable, const bool packed, const bool offloads)
 {
 	struct net_rxq *queue = container_of(base, struct net_rxq, base);
 	unsigned received = 0, want, got;
@@ -312,7 +328,8 @@ static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packe
 
 	do {
 		want = MIN(count - received, (unsigned)NET_BATCH);
-		got = receive_run(queue, packets + received, want, &odd, mergeable, packed);
+		got = receive_run(
+			queue, packets + received, want, &odd, mergeable, packed, offloads);
 		received += got;
 	} while (unlikely(got == NET_BATCH) && received < count && queue->vq->ordered);
 	/* The rest of a frame may have come out of turn, which no run tells of. */
@@ -321,38 +338,62 @@ static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packe
 	return finish(queue, packets, received, packed);
 }
 
-#define INSTANCE(name, mergeable, packed)                                                          \
+#define INSTANCE(name, mergeable, packed, offloads)                                                \
 	static int name(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)     \
 	{                                                                                          \
-		return receive(base, packets, count, mergeable, packed);                           \
+		return receive(base, packets, count, mergeable, packed, offloads);                 \
 	}
 
-INSTANCE(receive_split, false, false)
-INSTANCE(receive_split_mergeable, true, false)
-INSTANCE(receive_packed, false, true)
-INSTANCE(receive_packed_mergeable, true, true)
+INSTANCE(receive_split, false, false, false)
+INSTANCE(receive_split_offloads, false, false, true)
+INSTANCE(receive_split_mergeable, true, false, false)
+INSTANCE(receive_split_mergeable_offloads, true, false, true)
+INSTANCE(receive_packed, false, true, false)
+INSTANCE(receive_packed_offloads, false, true, true)
+INSTANCE(receive_packed_mergeable, true, true, false)
+INSTANCE(receive_packed_mergeable_offloads, true, true, true)
 
 #undef INSTANCE
+
+/* A path without offloads and with them. */
+#define PATHS(burst, name)                                                                         \
+	{                                                                                          \
+		{burst, name},                                                                     \
+		{                                                                                  \
+			burst##_offloads, name ", offloads"                                        \
+		}                                                                                  \
+	}
+#define ANY_ORDER(name)                                                                            \
+	{                                                                                          \
+		{receive_any_order, name ", any order"},                                           \
+		{                                                                                  \
+			receive_any_order, name ", any order, offloads"                            \
+		}                                                                                  \
+	}
 
 /* Every path, by what was negotiated, and by what the device does with it. */
 static const struct path {
 	int (*burst)(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count);
 	const char *name;
-} paths[2][2][2] = {
-	/* [any order][packed][mergeable] */
-	{{{receive_split, "split, one buffer"}, {receive_split_mergeable, "split, mergeable"}},
-		{{receive_packed, "packed, one buffer"},
-			{receive_packed_mergeable, "packed, mergeable"}}},
-	{{{receive_any_order, "split, one buffer, any order"},
-		 {receive_any_order, "split, mergeable, any order"}},
-		{{receive_any_order, "packed, one buffer, any order"},
-			{receive_any_order, "packed, mergeable, any order"}}},
+} paths[2][2][2][2] = {
+	/* [any order][packed][mergeable][offloads] */
+	{{PATHS(receive_split, "split, one buffer"),
+		 PATHS(receive_split_mergeable, "split, mergeable")},
+		{PATHS(receive_packed, "packed, one buffer"),
+			PATHS(receive_packed_mergeable, "packed, mergeable")}},
+	{{ANY_ORDER("split, one buffer"), ANY_ORDER("split, mergeable")},
+		{ANY_ORDER("packed, one buffer"), ANY_ORDER("packed, mergeable")}},
 };
+
+#undef PATHS
+#undef ANY_ORDER
 
 static void choose_path(struct net_rxq *queue)
 {
 	bool any_order = !queue->vq->ordered || queue->header_apart;
-	const struct path *path = &paths[any_order][queue->vq->is_packed][queue->mergeable];
+	bool offloads = queue->offloads;
+	const struct path *path =
+		&paths[any_order][queue->vq->is_packed][queue->mergeable][offloads];
 
 	/* Whoever asks for it may do so while the queue runs. */
 	__atomic_store_n(&queue->path, path->name, __ATOMIC_RELAXED);
@@ -370,6 +411,8 @@ int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
 	queue->header_apart = net_header_apart(net->virtio);
 	queue->mergeable = plx_virtio_has(net->virtio, VIRTIO_NET_F_MRG_RXBUF);
 	queue->header_off = plx_pool_headroom(pool);
+	queue->offloads = net_offloads(net) & (NET_SWITCHABLE | PLX_ETH_OFFLOAD_RX_HASH);
+	queue->ecn = plx_virtio_has(net->virtio, VIRTIO_NET_F_GUEST_ECN);
 	queue->room = plx_pool_data_size(pool);
 	queue->map = plx_pool_map(pool);
 	err = plx_pool_cache_create(pool, &queue->cache);

@@ -17,11 +17,10 @@ static int require(const struct net *net, unsigned feature, const char *name, co
 
 	if (plx_virtio_has(net->virtio, feature))
 		return 0;
-	return plx_fail(ENOTSUP, "%s: there is no %s without %s, which is %s", net->virtio->name,
-		what, name,
-		!plx_virtio_offers(net->virtio, feature) ? "not offered by the device"
+	return plx_fail(ENOTSUP, "%s: there is no %s without %s: %s", net->virtio->name, what, name,
+		!plx_virtio_offers(net->virtio, feature) ? "the device does not offer it"
 		: why                                    ? why
-							 : "not accepted");
+							 : "it was not accepted");
 }
 
 #define REQUIRE(net, feature, what) require(net, VIRTIO_NET_F_##feature, "F_" #feature, what)
@@ -395,8 +394,30 @@ static int get_coalescing(struct plx_eth *eth, enum plx_eth_direction direction,
 
 static int set_rx_offloads(struct plx_eth *eth, uint32_t offloads)
 {
-	(void)offloads;
-	return REQUIRE(net_of(eth), CTRL_GUEST_OFFLOADS, "choice of receive offloads");
+	struct net *net = net_of(eth);
+	uint32_t strange = offloads & ~(net_offloads(net) & NET_SWITCHABLE);
+	uint64_t bits = net_guest_offloads(offloads);
+	struct net_command command = {
+		.class_ = VIRTIO_NET_CTRL_GUEST_OFFLOADS,
+		.number = VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET,
+		.what = "the receive offloads",
+		.piece = {{&bits, sizeof(bits)}},
+	};
+	int err = REQUIRE(net, CTRL_GUEST_OFFLOADS, "choice of receive offloads");
+
+	if (!err && strange)
+		err = plx_fail(EINVAL,
+			"%s: the offloads 0x%x cannot be switched: they were not negotiated, or belong to "
+			"sending",
+			net->virtio->name, strange);
+	if (err)
+		return err;
+	/* ECN goes with the segmentation of TCP that it is about. */
+	if ((offloads & (PLX_ETH_OFFLOAD_RX_TSO4 | PLX_ETH_OFFLOAD_RX_TSO6)) &&
+		plx_virtio_has(net->virtio, VIRTIO_NET_F_GUEST_ECN))
+		bits |= UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN;
+	bits = htole64(bits);
+	return tell(net, &command);
 }
 
 static int ack_announce(struct plx_eth *eth)

@@ -33,6 +33,8 @@ static const struct counter rx_counters[] = {
 	RX(bad_num_buffers, "drop.bad_num_buffers", true),
 	RX(missing_buffers, "drop.missing_buffers", true),
 	RX(bad_length, "drop.bad_length", true),
+	RX(bad_gso, "drop.bad_gso", true),
+	RX(bad_csum, "bad_csum", false),
 };
 
 static const struct counter tx_counters[] = {
@@ -41,6 +43,7 @@ static const struct counter tx_counters[] = {
 	TX(full, "full", false),
 	TX(bad_length, "drop.bad_length", true),
 	TX(bad_segments, "drop.bad_segments", true),
+	TX(bad_offload, "drop.bad_offload", true),
 };
 
 #undef RX

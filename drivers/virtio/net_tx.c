@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "drivers/virtio/net_priv.h"
+#include "drivers/virtio/net_offload.h"
 
 #include "base/error.h"
 #include "virtio/virtq_ring.h"
 
+#include <endian.h>
 #include <string.h>
 
 /*
@@ -75,11 +76,25 @@ static __always_inline_fn void give_back_frame(
 	}
 }
 
+/* One segment with nothing to be done to it: fields side by side, looked at as one. */
+static __always_inline_fn bool is_bare(const struct plx_packet *packet)
+{
+	uint32_t all;
+
+	static_assert(offsetof(struct plx_packet, offload) ==
+				      offsetof(struct plx_packet, segments) + sizeof(uint16_t) &&
+			      offsetof(struct plx_packet, csum_offset) ==
+				      offsetof(struct plx_packet, offload) + sizeof(uint8_t),
+		"segments, offload and csum_offset make 32 bits");
+	memcpy(&all, (const char *)packet + offsetof(struct plx_packet, segments), sizeof(all));
+	return all == htole32(1);
+}
+
 /* Whether a frame is one plain segment of the pool at hand, with room for the header. */
 static __always_inline_fn bool is_plain(
 	const struct net_txq *queue, const struct plx_packet *packet)
 {
-	return packet->segments == 1 && packet->pool == queue->home &&
+	return is_bare(packet) && packet->pool == queue->home &&
 	       (uint32_t)packet->data_len - 1 < queue->frame_max &&
 	       packet->data_off >= queue->header_len;
 }
@@ -126,15 +141,23 @@ static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 		reclaim_singly(queue);
 }
 
-/* A VLAN tag does not count against the MTU (5.1.4.2). */
-static uint32_t frame_max(const struct net_txq *queue, const struct plx_packet *packet)
+static uint32_t tag_len(const struct plx_packet *packet)
 {
 	const uint8_t *data = plx_packet_data(packet);
 	bool tagged =
 		packet->data_len > NET_ETHERNET_HEADER &&
 		((data[12] == 0x81 && data[13] == 0x00) || (data[12] == 0x88 && data[13] == 0xa8));
 
-	return queue->frame_max + (tagged ? NET_VLAN_TAG : 0);
+	return tagged ? NET_VLAN_TAG : 0;
+}
+
+/* A VLAN tag does not count against the MTU (5.1.4.2). */
+static uint32_t frame_max(const struct net_txq *queue, const struct plx_packet *packet)
+{
+	/* One that the device cuts may be as long as IP can say. */
+	if (packet->offload & (uint8_t)~PLX_PACKET_CSUM)
+		return NET_FRAME_MAX;
+	return queue->frame_max + tag_len(packet);
 }
 
 /*
@@ -174,11 +197,21 @@ static __always_inline_fn void write_header(const struct net_txq *queue, struct 
 	uint8_t *header = plx_packet_data(packet) - queue->header_len;
 	uint64_t first, last;
 
-	static_assert(VIRTIO_NET_HDR_SIZE <= 16 && VIRTIO_NET_HDR_SIZE_LEGACY >= 8, "two words");
+	static_assert(VIRTIO_NET_HDR_SIZE_LEGACY >= sizeof(last), "no header is shorter");
 	memcpy(&first, header, sizeof(first));
 	memcpy(&last, plx_packet_data(packet) - sizeof(last), sizeof(last));
-	if (first | last)
+	if (first | last || queue->header_len > sizeof(first) + sizeof(last))
 		memset(header, 0, queue->header_len);
+}
+
+/* A header of its own descriptor: in the headroom if it asks for anything. */
+static struct plx_virtq_buffer header_buffer(const struct net_txq *queue, struct plx_packet *packet)
+{
+	if (!packet->offload)
+		return (struct plx_virtq_buffer){queue->empty_header, queue->header_len};
+	net_offload_request(queue, packet);
+	return (struct plx_virtq_buffer){
+		plx_packet_data_iova(packet) - queue->header_len, queue->header_len};
 }
 
 /* Add a frame of several segments, or one whose header lies apart. */
@@ -190,15 +223,17 @@ static void add_chain(
 	unsigned count = 0;
 
 	if (apart)
-		buffers[count++] =
-			(struct plx_virtq_buffer){queue->empty_header, queue->header_len};
+		buffers[count++] = header_buffer(queue, packet);
 	for (unsigned i = 0; i < segments; i++) {
 		buffers[count++] =
 			(struct plx_virtq_buffer){plx_packet_data_iova(segment), segment->data_len};
 		segment = segment->next;
 	}
 	if (!apart) {
-		write_header(queue, packet);
+		if (packet->offload)
+			net_offload_request(queue, packet);
+		else
+			write_header(queue, packet);
 		buffers[0].iova -= queue->header_len;
 		buffers[0].len += queue->header_len;
 	}
@@ -217,6 +252,10 @@ static enum outcome send_singly(struct net_txq *queue, struct plx_packet *packet
 
 	if (!segments) {
 		drop(packet, &queue->counters.bad_segments);
+		return DROPPED;
+	}
+	if (packet->offload && net_offload_fault(queue, packet, len)) {
+		drop(packet, &queue->counters.bad_offload);
 		return DROPPED;
 	}
 	if (len > frame_max(queue, packet)) {
@@ -368,6 +407,40 @@ INSTANCE(transmit_packed, true)
 
 #undef INSTANCE
 
+/* --- what would be dropped --- */
+
+/* Return: what is wrong with a frame, to follow "frame 3 "; NULL when it can be sent. */
+static const char *fault_of(const struct net_txq *queue, const struct plx_packet *packet)
+{
+	bool apart = queue->header_apart || plx_packet_headroom(packet) < queue->header_len;
+	unsigned limit = MIN((unsigned)queue->vq->size - apart, (unsigned)NET_SEGMENTS_MAX);
+	const char *fault = NULL;
+	uint32_t len;
+
+	if (!measure(packet, limit, &len))
+		return "has an empty segment, or more segments than can be sent, or another number of them";
+	if (packet->offload)
+		fault = net_offload_fault(queue, packet, len);
+	if (!fault && len > frame_max(queue, packet))
+		fault = "is longer than the device takes";
+	return fault;
+}
+
+static int prepare(struct plx_eth_txq *base, struct plx_packet *const *packets, unsigned count)
+{
+	const struct net_txq *queue = container_of(base, struct net_txq, base);
+
+	for (unsigned i = 0; i < count; i++) {
+		const char *fault = fault_of(queue, packets[i]);
+
+		if (!fault)
+			continue;
+		plx_note_failure("%s: frame %u %s", queue->vq->name, i, fault);
+		return (int)i;
+	}
+	return (int)count;
+}
+
 /* --- life --- */
 
 int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index)
@@ -380,6 +453,8 @@ int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index)
 	queue->odd = 0;
 	queue->home = net->wanted.pool;
 	queue->empty_header = plx_mem_iova(net->virtio->mem, net->empty_header);
+	queue->offloads = (uint8_t)(net_offloads(net) & NET_TX_OFFLOADS);
+	queue->ecn = plx_virtio_has(net->virtio, VIRTIO_NET_F_HOST_ECN);
 	queue->frame_max =
 		net->config.mtu_given ? net->config.mtu + NET_ETHERNET_HEADER : NET_FRAME_MAX;
 	err = plx_pool_cache_create(net->wanted.pool, &queue->cache);
@@ -399,6 +474,7 @@ void net_tx_run(struct net_txq *queue)
 
 	queue->path = packed ? "packed" : "split";
 	queue->base.burst = packed ? transmit_packed : transmit_split;
+	queue->base.prepare = prepare;
 }
 
 void net_tx_park(struct net_txq *queue)
@@ -412,6 +488,7 @@ void net_tx_release(struct net_txq *queue)
 	unsigned cursor = 0;
 
 	queue->base.burst = plx_eth_tx_stopped;
+	queue->base.prepare = plx_eth_prepare_stopped;
 	while (queue->vq && (packet = plx_virtq_reclaim(queue->vq, &cursor)))
 		plx_packet_free(packet);
 	plx_virtq_destroy(queue->vq);

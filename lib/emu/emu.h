@@ -273,6 +273,11 @@ void plx_emu_get_coalescing(
  * the backlog is full.
  */
 int plx_emu_inject(struct plx_emu *emu, unsigned pair, const void *frame, size_t len);
+/* The same with the header that the driver sees in front, but for num_buffers; NULL: the card's
+ * own. */
+struct virtio_net_hdr;
+int plx_emu_inject_with(struct plx_emu *emu, unsigned pair, const struct virtio_net_hdr *header,
+	const void *frame, size_t len);
 
 /*
  * plx_emu_take() - With peer "none": take the next frame that the driver sent on a pair.

@@ -73,6 +73,8 @@ struct plx_emu_net_answer {
 	uint8_t bytes[4096];
 };
 
+struct virtio_net_hdr;
+
 /* The network card's part of a device. */
 struct plx_emu_net {
 	uint16_t status; /* VIRTIO_NET_S_* */
@@ -341,8 +343,15 @@ uint32_t plx_emu_net_header_size(const struct plx_emu *emu);
 bool plx_emu_net_framing_fixed(const struct plx_emu *emu);
 void plx_emu_net_check_framing(
 	struct plx_emu *emu, const struct plx_emu_queue *queue, unsigned parts);
-bool plx_emu_net_header_valid(
-	struct plx_emu *emu, const uint8_t *header, const uint8_t *frame, uint32_t len);
+/* Whether a header in front of a frame is one that may be sent; receives it in the CPU's order. */
+bool plx_emu_net_header_valid(struct plx_emu *emu, const uint8_t *at, const uint8_t *frame,
+	uint32_t len, struct virtio_net_hdr *header);
+/* net_offload.c: complete and cut a frame, and send what becomes of it. Return: whether it could
+ * be. */
+bool plx_emu_net_send(struct plx_emu *emu, unsigned pair, const struct virtio_net_hdr *header,
+	uint8_t *frame, uint32_t len);
+/* Whether a frame has a checksum of TCP or UDP, and a right one. */
+bool plx_emu_net_csum_good(const uint8_t *frame, uint32_t len);
 unsigned plx_emu_net_control(struct plx_emu *emu, struct plx_emu_queue *queue, unsigned budget);
 
 /* net_rss.c: what RSS_CONFIG and HASH_CONFIG say. Return: whether it can be done. */

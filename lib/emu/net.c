@@ -81,7 +81,8 @@ static void send(struct plx_emu *emu, unsigned pair, struct plx_emu_queue *queue
 	uint32_t len =
 		parts ? plx_emu_gather(queue->part, parts, emu->bounce, header + PLX_EMU_FRAME + 1)
 		      : 0;
-	const uint8_t *frame = emu->bounce + header;
+	struct virtio_net_hdr fields = {0};
+	uint8_t *frame = emu->bounce + header;
 
 	check_pair(emu, pair);
 	if (parts)
@@ -90,7 +91,8 @@ static void send(struct plx_emu *emu, unsigned pair, struct plx_emu_queue *queue
 		plx_emu_report(emu, "NET-TX-1", "a transmit buffer of %u bytes has no header of %u",
 			len, header);
 	if (len <= header || len - header > PLX_EMU_FRAME ||
-		!plx_emu_net_header_valid(emu, emu->bounce, frame, len - header)) {
+		!plx_emu_net_header_valid(emu, emu->bounce, frame, len - header, &fields) ||
+		!plx_emu_net_send(emu, pair, &fields, frame, len - header)) {
 		emu->stats.tx_malformed++;
 		emu->net.queue[queue->index].drops++;
 		return;
@@ -98,7 +100,6 @@ static void send(struct plx_emu *emu, unsigned pair, struct plx_emu_queue *queue
 	emu->stats.tx_frames++;
 	emu->stats.tx_bytes += len - header;
 	count_frame(emu, queue, len - header);
-	emu->peer->ops->send(emu->peer, pair, frame, len - header);
 }
 
 static unsigned transmit(struct plx_emu *emu, unsigned pair, unsigned budget)
@@ -119,11 +120,15 @@ static unsigned transmit(struct plx_emu *emu, unsigned pair, unsigned budget)
 	return done;
 }
 
-static const uint8_t *next_frame(struct plx_emu *emu, unsigned pair, uint32_t *len)
+/* What is injected has its header in front; @header is NULL for what comes from the peer. */
+static const uint8_t *next_frame(
+	struct plx_emu *emu, unsigned pair, uint32_t *len, const uint8_t **header)
 {
-	const uint8_t *frame = plx_emu_backlog_peek(&emu->injected[pair], len);
-
-	return frame ? frame : emu->peer->ops->peek(emu->peer, pair, len);
+	*header = plx_emu_backlog_peek(&emu->injected[pair], len);
+	if (!*header)
+		return emu->peer->ops->peek(emu->peer, pair, len);
+	*len -= VIRTIO_NET_HDR_SIZE;
+	return *header + VIRTIO_NET_HDR_SIZE;
 }
 
 static void drop_frame(struct plx_emu *emu, unsigned pair)
@@ -153,6 +158,12 @@ static int buffers_for(const struct plx_emu *emu, const struct plx_emu_queue *qu
 	return queue->exposed == queue->size ? -1 : 0;
 }
 
+static bool checks_csum(const struct plx_emu *emu)
+{
+	return plx_emu_accepted(emu, VIRTIO_NET_F_GUEST_CSUM) &&
+	       emu->net.state.guest_offloads >> VIRTIO_NET_F_GUEST_CSUM & 1;
+}
+
 /* 5.1.9.4.4: the hash behind the rest of the header. */
 static void report_hash(struct plx_emu *emu, uint8_t *header, const uint8_t *frame, uint32_t len)
 {
@@ -165,12 +176,16 @@ static void report_hash(struct plx_emu *emu, uint8_t *header, const uint8_t *fra
 }
 
 static void make_header(struct plx_emu *emu, unsigned pair, uint8_t *header, uint32_t size,
-	int buffers, const uint8_t *frame, uint32_t len)
+	int buffers, const uint8_t *from, const uint8_t *frame, uint32_t len)
 {
 	const struct plx_emu_hooks *hooks = &emu->config.hooks;
 	uint16_t num_buffers = htole16((uint16_t)buffers);
 
 	memset(header, 0, size);
+	if (from)
+		memcpy(header, from, offsetof(struct virtio_net_hdr, num_buffers));
+	else if (checks_csum(emu) && plx_emu_net_csum_good(frame, len))
+		header[0] = VIRTIO_NET_HDR_F_DATA_VALID;
 	memcpy(header + offsetof(struct virtio_net_hdr, num_buffers), &num_buffers,
 		sizeof(num_buffers));
 	if (plx_emu_accepted(emu, VIRTIO_NET_F_HASH_REPORT))
@@ -218,7 +233,8 @@ static void check_size(struct plx_emu *emu, uint64_t size, uint32_t header)
 }
 
 /* Give a frame to the driver. Return: buffers used; 0 when it must wait; -1 when it was dropped. */
-static int deliver(struct plx_emu *emu, unsigned pair, const uint8_t *frame, uint32_t len)
+static int deliver(
+	struct plx_emu *emu, unsigned pair, const uint8_t *from, const uint8_t *frame, uint32_t len)
 {
 	struct plx_emu_queue *queue = &emu->queue[VIRTIO_NET_RXQ((size_t)pair)];
 	uint32_t size = plx_emu_net_header_size(emu);
@@ -237,7 +253,7 @@ static int deliver(struct plx_emu *emu, unsigned pair, const uint8_t *frame, uin
 		emu->stats.rx_too_long += buffers < 0;
 		return buffers;
 	}
-	make_header(emu, pair, header, size, buffers, frame, len);
+	make_header(emu, pair, header, size, buffers, from, frame, len);
 	if (fill(queue, buffers, header, size, frame, len)) {
 		emu->stats.rx_frames++;
 		emu->stats.rx_bytes += len;
@@ -259,8 +275,9 @@ static unsigned receive(struct plx_emu *emu, unsigned pair, unsigned budget)
 	plx_emu_queue_notice(queue);
 	while (done < budget && queue->count && !queue->held && !queue->broken) {
 		uint32_t len = 0;
-		const uint8_t *frame = next_frame(emu, pair, &len);
-		int used = frame ? deliver(emu, pair, frame, len) : 0;
+		const uint8_t *header;
+		const uint8_t *frame = next_frame(emu, pair, &len, &header);
+		int used = frame ? deliver(emu, pair, header, frame, len) : 0;
 
 		if (!used)
 			break;
@@ -296,7 +313,8 @@ unsigned plx_emu_net_work(struct plx_emu *emu, unsigned budget)
 	return done;
 }
 
-int plx_emu_inject(struct plx_emu *emu, unsigned pair, const void *frame, size_t len)
+int plx_emu_inject_with(struct plx_emu *emu, unsigned pair, const struct virtio_net_hdr *header,
+	const void *frame, size_t len)
 {
 	bool taken = false;
 
@@ -306,7 +324,14 @@ int plx_emu_inject(struct plx_emu *emu, unsigned pair, const void *frame, size_t
 	plx_emu_lock(emu);
 	if (pair == PLX_EMU_ANY_PAIR)
 		pair = plx_emu_net_steer(emu, frame, (uint32_t)len);
-	taken = plx_emu_backlog_push(&emu->injected[pair], frame, (uint32_t)len);
+	memset(emu->bounce, 0, VIRTIO_NET_HDR_SIZE);
+	if (header)
+		memcpy(emu->bounce, header, sizeof(*header));
+	else if (checks_csum(emu) && plx_emu_net_csum_good(frame, (uint32_t)len))
+		emu->bounce[0] = VIRTIO_NET_HDR_F_DATA_VALID;
+	memcpy(emu->bounce + VIRTIO_NET_HDR_SIZE, frame, len);
+	taken = plx_emu_backlog_push(
+		&emu->injected[pair], emu->bounce, (uint32_t)len + VIRTIO_NET_HDR_SIZE);
 	emu->stats.rx_no_buffer += !taken;
 	plx_emu_unlock(emu);
 	if (!taken)
@@ -314,6 +339,11 @@ int plx_emu_inject(struct plx_emu *emu, unsigned pair, const void *frame, size_t
 			emu->vfio.name, pair);
 	plx_emu_wake(emu);
 	return 0;
+}
+
+int plx_emu_inject(struct plx_emu *emu, unsigned pair, const void *frame, size_t len)
+{
+	return plx_emu_inject_with(emu, pair, NULL, frame, len);
 }
 
 void plx_emu_get_net_state(struct plx_emu *emu, struct plx_emu_net_state *state)

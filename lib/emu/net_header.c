@@ -151,12 +151,13 @@ void plx_emu_net_check_framing(
 		queue->index, parts ? queue->part[0].len : 0, header);
 }
 
-bool plx_emu_net_header_valid(
-	struct plx_emu *emu, const uint8_t *header, const uint8_t *frame, uint32_t len)
+bool plx_emu_net_header_valid(struct plx_emu *emu, const uint8_t *at, const uint8_t *frame,
+	uint32_t len, struct virtio_net_hdr *header)
 {
-	struct virtio_net_hdr fields = read_header(header, plx_emu_net_header_size(emu));
+	struct virtio_net_hdr fields = read_header(at, plx_emu_net_header_size(emu));
 	const char *rule = header_rule(emu, &fields, len);
 
+	*header = fields;
 	if (rule) {
 		plx_emu_report(emu, rule,
 			"a header with flags 0x%02x, gso_type 0x%02x, gso_size %u, csum %u+%u, "

@@ -222,6 +222,15 @@ int plx_eth_tx_stopped(struct plx_eth_txq *queue, struct plx_packet **packets, u
 		ESHUTDOWN, "the device is stopped or suspended: start or resume it before sending");
 }
 
+int plx_eth_prepare_stopped(
+	struct plx_eth_txq *queue, struct plx_packet *const *packets, unsigned count)
+{
+	(void)queue;
+	(void)packets;
+	(void)count;
+	return plx_fail(ESHUTDOWN, "the device is stopped: start it before preparing what to send");
+}
+
 int plx_eth_tx_unused(struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count)
 {
 	(void)queue;

@@ -118,6 +118,8 @@ void plx_eth_settings_clear(struct plx_eth *eth);
 /* The burst calls of a queue that is not running. */
 int plx_eth_rx_stopped(struct plx_eth_rxq *queue, struct plx_packet **packets, unsigned count);
 int plx_eth_tx_stopped(struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count);
+int plx_eth_prepare_stopped(
+	struct plx_eth_txq *queue, struct plx_packet *const *packets, unsigned count);
 /* Of one that runs and was taken out of use. */
 int plx_eth_tx_unused(struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count);
 

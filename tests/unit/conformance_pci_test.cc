@@ -220,8 +220,9 @@ TEST_F(Capabilities, DeviceConfigurationNeedsOnlyTheFieldsInUse)
 	const struct {
 		uint32_t length;
 		std::vector<unsigned> withheld;
-	} cases[] = {{17, {}}, {12, {VIRTIO_NET_F_SPEED_DUPLEX}}, {10, {VIRTIO_NET_F_MTU}},
-		{8, {VIRTIO_NET_F_MQ}}, {6, {VIRTIO_NET_F_STATUS}}, {0, {VIRTIO_NET_F_MAC}}};
+	} cases[] = {{24, {}}, {17, {VIRTIO_NET_F_RSS, VIRTIO_NET_F_HASH_REPORT}},
+		{12, {VIRTIO_NET_F_SPEED_DUPLEX}}, {10, {VIRTIO_NET_F_MTU}}, {8, {VIRTIO_NET_F_MQ}},
+		{6, {VIRTIO_NET_F_STATUS}}, {0, {VIRTIO_NET_F_MAC}}};
 
 	for (const auto &c : cases) {
 		for (unsigned bit : c.withheld)

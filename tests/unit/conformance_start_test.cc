@@ -215,8 +215,9 @@ TEST_F(Configuration, FieldsOfFeaturesThatAreNotOfferedAreNotTouched)
 {
 	struct plx_eth_info info;
 
-	for (unsigned bit : {VIRTIO_NET_F_MAC, VIRTIO_NET_F_MTU, VIRTIO_NET_F_STATUS,
-		     VIRTIO_NET_F_MQ, VIRTIO_NET_F_SPEED_DUPLEX})
+	for (unsigned bit :
+		{VIRTIO_NET_F_MAC, VIRTIO_NET_F_MTU, VIRTIO_NET_F_STATUS, VIRTIO_NET_F_MQ,
+			VIRTIO_NET_F_RSS, VIRTIO_NET_F_HASH_REPORT, VIRTIO_NET_F_SPEED_DUPLEX})
 		plx_emu_config_offer(&config, bit, false);
 	start();
 	plx_eth_get_info(eth, &info);

@@ -149,7 +149,7 @@ const Breach breach_table[] = {
 			s.driver.get<uint16_t>(s.driver.device, VIRTIO_NET_CFG_STATUS);
 		}},
 	{"FEAT-1", "TakesWhatIsNotOffered", kNoNet,
-		with_features(kBase | bit(VIRTIO_NET_F_HOST_TSO4))},
+		with_features(kBase | bit(VIRTIO_NET_F_STANDBY))},
 	{"FEAT-2", "TakesMqWithoutControlQueue", kNoNet,
 		with_features(kBase | bit(VIRTIO_NET_F_MQ))},
 	{"NET-CFG-13", "TakesHashReportWithoutControlQueue", kNoNet,
@@ -219,7 +219,7 @@ const Breach breach_table[] = {
 		}},
 	{"CFG-3", "ReadsAFieldThatIsNotThere", kNoNet,
 		[](Scene &s) {
-			s.driver.get<uint16_t>(s.driver.device, VIRTIO_NET_CFG_RSS_MAX_TABLE_LEN);
+			s.driver.get<uint32_t>(s.driver.device, VIRTIO_NET_CFG_TUNNEL_TYPES);
 		}},
 	{"NET-CFG-1", "WritesConfiguration", 0,
 		[](Scene &s) { s.driver.set<uint8_t>(s.driver.device, 0, 1); }},

@@ -282,7 +282,7 @@ const ProposalBreach proposal_breaches[] = {
 			d.set_status(5);
 		}},
 	{"FEAT-1", "UnderstandsWhatIsNotOffered",
-		[](Driver &d) { understand(d, kBase | bit(VIRTIO_NET_F_HOST_TSO4)); }},
+		[](Driver &d) { understand(d, kBase | bit(VIRTIO_NET_F_STANDBY)); }},
 	{"RFEAT-1", "DoesNotUnderstandVersion1",
 		[](Driver &d) { understand(d, bit(VIRTIO_F_ACCESS_PLATFORM)); }},
 	{"INIT-6", "GoesOnAfterTheVeto",

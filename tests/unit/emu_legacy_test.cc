@@ -496,7 +496,7 @@ const OldBreach old_breaches[] = {
 	{"STATUS-2", "ClearsABit", true, true, [](Scene &s) { s.old.set_old_status(3); }},
 	{"FEAT-1", "TakesWhatIsNotOffered", true, false,
 		[](Scene &s) {
-			s.old.old_accept(kAnyLayout | bit(VIRTIO_NET_F_CSUM));
+			s.old.old_accept(kAnyLayout | bit(VIRTIO_NET_F_HOST_UFO));
 			s.old.set_old_status(7);
 		}},
 	{"FEAT-2", "TakesMqWithoutControlQueue", true, false,

@@ -448,7 +448,7 @@ TEST_F(PoolTest, APacketIsNeverInTwoHands)
 			if (random() % 2 && plx_pool_get(c, some.data(), burst)) {
 				for (plx_packet *packet : some)
 					if (__atomic_exchange_n(
-						    &packet->user[0], 1, __ATOMIC_RELAXED))
+						    &packet->user, 1, __ATOMIC_RELAXED))
 						taken_twice++;
 				held.insert(held.end(), some.begin(), some.end());
 				rounds++;
@@ -456,7 +456,7 @@ TEST_F(PoolTest, APacketIsNeverInTwoHands)
 				some.assign(held.end() - burst, held.end());
 				held.resize(held.size() - burst);
 				for (plx_packet *packet : some)
-					__atomic_store_n(&packet->user[0], 0, __ATOMIC_RELAXED);
+					__atomic_store_n(&packet->user, 0, __ATOMIC_RELAXED);
 				if (random() % 8)
 					plx_pool_put(c, some.data(), burst);
 				else
@@ -464,7 +464,7 @@ TEST_F(PoolTest, APacketIsNeverInTwoHands)
 			}
 		}
 		for (plx_packet *packet : held)
-			packet->user[0] = 0;
+			packet->user = 0;
 		give(held);
 		plx_pool_cache_destroy(c);
 	};

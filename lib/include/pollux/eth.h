@@ -34,6 +34,9 @@ struct plx_eth_rxq {
 struct plx_eth_txq {
 	/** The body of plx_eth_tx_burst() that fits what was negotiated. */
 	int (*burst)(struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count);
+	/** The body of plx_eth_tx_prepare(). */
+	int (*prepare)(
+		struct plx_eth_txq *queue, struct plx_packet *const *packets, unsigned count);
 };
 
 /**
@@ -41,6 +44,19 @@ struct plx_eth_txq {
  * required, in plx_eth_info negotiated.
  */
 enum plx_eth_offload {
+	PLX_ETH_OFFLOAD_TX_CSUM = 1u << 0, /**< take PLX_PACKET_CSUM */
+	PLX_ETH_OFFLOAD_TX_TSO4 = 1u
+				  << 1, /**< take PLX_PACKET_TSO4; needs PLX_ETH_OFFLOAD_TX_CSUM */
+	PLX_ETH_OFFLOAD_TX_TSO6 = 1u << 2, /**< take PLX_PACKET_TSO6; needs the same */
+	PLX_ETH_OFFLOAD_TX_USO = 1u << 3,  /**< take PLX_PACKET_USO; needs the same */
+	PLX_ETH_OFFLOAD_RX_CSUM = 1u
+				  << 4, /**< say PLX_PACKET_CSUM_GOOD, or leave PLX_PACKET_CSUM */
+	PLX_ETH_OFFLOAD_RX_TSO4 = 1u << 5, /**< give frames of IPv4 and TCP together, as for TSO4;
+					      needs PLX_ETH_OFFLOAD_RX_CSUM and merged buffers */
+	PLX_ETH_OFFLOAD_RX_TSO6 = 1u << 6, /**< the same of IPv6 */
+	PLX_ETH_OFFLOAD_RX_USO4 = 1u << 7, /**< the same of IPv4 and UDP */
+	PLX_ETH_OFFLOAD_RX_USO6 = 1u << 8, /**< the same of IPv6 and UDP */
+	PLX_ETH_OFFLOAD_RX_HASH = 1u << 9, /**< give each frame its hash: see plx_eth_set_hash() */
 	PLX_ETH_OFFLOAD_VLAN_FILTER = 1u << 10, /**< let in only VLANs of plx_eth_set_vlan() */
 };
 
@@ -301,8 +317,9 @@ static inline int plx_eth_rx_burst(
  * @count: how many
  *
  * Frames that were sent before are freed as room is needed. A frame that can never be sent (of
- * length 0, longer than the device takes, or with too many segments) is taken, freed and counted as
- * dropped. Never blocks.
+ * length 0, longer than the device takes, with too many segments, or with an offload that makes no
+ * sense or was not negotiated) is taken, freed and counted as dropped; plx_eth_tx_prepare() tells
+ * beforehand. Never blocks.
  *
  * With a @count of 0 it frees what was sent, and reminds a device that forgot about the rest: who
  * has nothing to send for a while, and waits for answers, calls it so now and then.
@@ -314,6 +331,24 @@ static inline int plx_eth_tx_burst(
 	struct plx_eth_txq *queue, struct plx_packet **packets, unsigned count)
 {
 	return queue->burst(queue, packets, count);
+}
+
+/**
+ * plx_eth_tx_prepare() - Find the first frame that plx_eth_tx_burst() would drop.
+ * @queue: the queue; one thread at a time
+ * @packets: the frames; nothing of them is changed
+ * @count: how many
+ *
+ * For development, and for frames with offloads of unknown origin: the burst looks again. Never
+ * blocks.
+ *
+ * Return: The index of the first frame that could not be sent, and plx_error() says why; @count
+ * when all could; -ESHUTDOWN when the device is stopped.
+ */
+static inline int plx_eth_tx_prepare(
+	struct plx_eth_txq *queue, struct plx_packet *const *packets, unsigned count)
+{
+	return queue->prepare(queue, packets, count);
 }
 
 #ifdef __cplusplus
