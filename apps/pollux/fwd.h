@@ -13,10 +13,14 @@
  *     fwd_port     devices with their pools
  *     fwd_stream   what a core does with the frames of one queue
  *     fwd_frame    the contents of frames
+ *     fwd_csum     checksums of frames that are forwarded
  *     fwd_stats    figures, live and at the end
  */
 
 #define FWD_BURST_MAX 512
+
+/* Receive calls by what they brought: none, 1, 2 to 3, 4 to 7, ..., 512. */
+#define FWD_BURST_CLASSES 11
 
 struct fwd_stream;
 
@@ -30,6 +34,7 @@ struct fwd_mode {
 	bool paired;    /* what comes in at a port leaves at its neighbour: 0 and 1, 2 and 3, ... */
 	bool generates; /* it sends frames of its own, from a pool of their own */
 	bool answers;   /* it needs an address to answer for */
+	bool offloads;  /* it uses every offload that a device has */
 };
 
 /* All modes; the last has no name. */
@@ -91,6 +96,8 @@ struct fwd_stream {
 	unsigned retries;
 	uint64_t tx_full; /* frames freed because the transmit ring had no room */
 	uint64_t ignored; /* frames that asked for nothing that echo answers */
+	uint64_t bursts[FWD_BURST_CLASSES];
+	uint32_t offloads; /* of enum plx_eth_offload, that the way out has */
 	struct fwd_port *in;
 	struct fwd_port *out;
 	char *error; /* why it ended its worker; to be read when that is stopped */
@@ -117,7 +124,8 @@ struct fwd {
 	struct fwd_core *core;
 	double began; /* by clock_seconds() */
 	double seconds;
-	struct plx_worker_stats work; /* of all cores */
+	struct plx_worker_stats work;       /* of all cores */
+	uint64_t bursts[FWD_BURST_CLASSES]; /* of all streams */
 	struct failure failure;
 };
 
@@ -142,6 +150,9 @@ int fwd_core_round(void *arg);
 void fwd_frame_build(uint8_t *frame, uint16_t size, const uint8_t addresses[12], uint16_t flow);
 /* Turn an ARP or echo request to @ip into its answer. Return: whether it was one. */
 bool fwd_frame_answer(struct plx_packet *packet, const uint8_t mac[6], uint32_t ip);
+
+/* Let the checksum of a frame be made anew: by the device if @offloads has that, or at once. */
+void fwd_frame_checksum(struct plx_packet *packet, uint32_t offloads);
 
 /* Where live rates go, and whether that is a terminal that can be painted. */
 struct fwd_live {

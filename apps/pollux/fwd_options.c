@@ -35,7 +35,8 @@ enum {
 static const struct argp_option argp_options[] = {
 	{"mode", KEY_MODE, "MODE", 0, "What to do with frames (default: io)", 0},
 	{"cores", KEY_CORES, "LIST", 0, "Cores to poll on, such as 0,2-3 (default: the last)", 0},
-	{"queues", KEY_QUEUES, "N", 0, "Queues of each direction for each port (default: 1)", 0},
+	{"queues", KEY_QUEUES, "N", 0,
+		"Queues of each direction for each port, dealt out to the cores (default: 1)", 0},
 	{"burst", KEY_BURST, "N", 0, "Frames of one call at the most, 1 to 512 (default: 32)", 0},
 	{"ring", KEY_RING, "N[,M]", 0,
 		"Entries of receive and transmit rings (default: the device's own, at most 1024)",

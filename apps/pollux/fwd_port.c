@@ -8,6 +8,11 @@
 /* What plx_eth_configure() takes when it is given 0. */
 #define DEFAULT_RING 1024
 
+#define ALL_OFFLOADS                                                                               \
+	((uint32_t)(PLX_ETH_OFFLOAD_TX_CSUM | PLX_ETH_OFFLOAD_TX_TSO4 | PLX_ETH_OFFLOAD_TX_TSO6 |  \
+		    PLX_ETH_OFFLOAD_TX_USO | PLX_ETH_OFFLOAD_RX_CSUM | PLX_ETH_OFFLOAD_RX_TSO4 |   \
+		    PLX_ETH_OFFLOAD_RX_TSO6 | PLX_ETH_OFFLOAD_RX_USO4 | PLX_ETH_OFFLOAD_RX_USO6))
+
 static uint16_t ring_entries(uint16_t wanted, uint16_t most)
 {
 	if (wanted)
@@ -77,6 +82,8 @@ static int configure_port(struct fwd *fwd, struct fwd_port *port)
 	config.rx_ring = fwd->options.rx_ring;
 	config.tx_ring = fwd->options.tx_ring;
 	config.pool = port->pool;
+	if (fwd->options.mode->offloads)
+		config.offloads = ALL_OFFLOADS;
 	return plx_eth_configure(port->eth, &config);
 }
 
@@ -87,6 +94,11 @@ static int start_port(struct fwd_port *port)
 	if (err)
 		return err;
 	port->started = true;
+	/* What is forwarded is addressed to others; a device that cannot choose lets in everything.
+	 */
+	err = plx_eth_set_rx_mode(port->eth, PLX_ETH_PROMISCUOUS, true);
+	if (err && err != -ENOTSUP && err != -EPERM)
+		return err;
 	plx_eth_get_info(port->eth, &port->info);
 	return 0;
 }

@@ -144,8 +144,29 @@ static int keep_counter(void *arg, const struct plx_eth_counter *counter)
 	return 0;
 }
 
+/* Receive calls of all streams, by what they brought. */
+static void sum_bursts(const struct fwd *fwd, uint64_t bursts[FWD_BURST_CLASSES])
+{
+	for (unsigned class = 0; class < FWD_BURST_CLASSES; class ++) {
+		bursts[class] = 0;
+		for (unsigned i = 0; i < fwd->stream_count; i++)
+			bursts[class] += read_counter(&fwd->stream[i].bursts[class]);
+	}
+}
+
+/* The share of receive calls that brought nothing. */
+static double empty_share(const uint64_t bursts[FWD_BURST_CLASSES])
+{
+	uint64_t all = 0;
+
+	for (unsigned class = 0; class < FWD_BURST_CLASSES; class ++)
+		all += bursts[class];
+	return all ? (double)bursts[0] / (double)all : 0;
+}
+
 void fwd_stats_take(struct fwd *fwd)
 {
+	sum_bursts(fwd, fwd->bursts);
 	for (unsigned i = 0; i < fwd->ports; i++) {
 		struct fwd_port *port = &fwd->port[i];
 
@@ -197,7 +218,8 @@ static void print_summary(const struct fwd *fwd)
 	for (unsigned i = 0; i < fwd->ports; i++)
 		(void)printf("%s: receive path: %s; transmit path: %s\n", fwd->port[i].name,
 			fwd->port[i].rx_path, fwd->port[i].tx_path);
-	(void)printf("%.1f s, %.1f %% idle", fwd->seconds, idle_share(fwd) * 100);
+	(void)printf("%.1f s, %.1f %% idle, %.1f %% of polls empty", fwd->seconds,
+		idle_share(fwd) * 100, empty_share(fwd->bursts) * 100);
 	if (fwd->work.work)
 		(void)printf(", %.1f cycles for each packet", cycles_per_packet(fwd));
 	(void)printf("\n");
@@ -222,6 +244,20 @@ static void add_port(struct json_object *list, const struct fwd *fwd, const stru
 	(void)json_object_object_add(object, "counters", json_object_get(port->counters));
 }
 
+/* {"0": polls that brought nothing, "1": one frame, "2": two or three, "4": four to seven, ...} */
+static void add_bursts(struct json_object *root, const uint64_t bursts[FWD_BURST_CLASSES])
+{
+	struct json_object *object = must_have(json_object_new_object());
+
+	for (unsigned class = 0; class < FWD_BURST_CLASSES; class ++) {
+		char least[12];
+
+		(void)snprintf(least, sizeof(least), "%u", class ? 1u << (class - 1) : 0);
+		json_add_number(object, least, bursts[class]);
+	}
+	(void)json_object_object_add(root, "bursts", object);
+}
+
 static void print_json(const struct fwd *fwd)
 {
 	struct json_object *root = must_have(json_object_new_object());
@@ -236,6 +272,8 @@ static void print_json(const struct fwd *fwd)
 	else
 		json_add_string(root, "cycles_per_packet", NULL);
 	json_add_real(root, "idle_share", idle_share(fwd), 4);
+	json_add_real(root, "empty_polls", empty_share(fwd->bursts), 4);
+	add_bursts(root, fwd->bursts);
 	json_add_string(root, "error", fwd->failure.sentence);
 	json_print(root);
 }

@@ -72,10 +72,18 @@ always_inline int send_frames(struct fwd_stream *stream, struct plx_packet **fra
 	return 0;
 }
 
+/* The bits of a number: 0 for 0, 1 for 1, 2 for 2 and 3, 3 for 4 to 7. */
+always_inline unsigned burst_class(unsigned frames)
+{
+	return frames ? 32 - (unsigned)__builtin_clz(frames) : 0;
+}
+
 always_inline int receive_frames(struct fwd_stream *stream, struct plx_packet **frames)
 {
 	int received = plx_eth_rx_burst(stream->rxq, frames, stream->burst);
 
+	if (likely(received >= 0))
+		count(&stream->bursts[burst_class((unsigned)received)], 1);
 	return likely(received >= 0) ? received
 				     : give_up(stream, stream->in, "receiving", received);
 }
@@ -139,6 +147,20 @@ static int round_mac(struct fwd_stream *stream)
 static int round_macswap(struct fwd_stream *stream)
 {
 	return forward(stream, SWAP);
+}
+
+static int round_csum(struct fwd_stream *stream)
+{
+	struct plx_packet *frames[FWD_BURST_MAX];
+	int received = receive_frames(stream, frames);
+	int err;
+
+	if (received <= 0)
+		return received;
+	for (int i = 0; i < received; i++)
+		fwd_frame_checksum(frames[i], stream->offloads);
+	err = send_frames(stream, frames, (unsigned)received);
+	return err ? err : received;
 }
 
 static int round_rx(struct fwd_stream *stream)
@@ -207,6 +229,9 @@ const struct fwd_mode fwd_modes[] = {
 	{"mac", "forward them from the port's address to its peer's", round_mac, .paired = true},
 	{"macswap", "forward them with source and destination exchanged", round_macswap,
 		.paired = true},
+	{"csum",
+		"forward them with checksums made anew, by the device where it can; large frames go as they came",
+		round_csum, .paired = true, .offloads = true},
 	{"rx", "receive, count and drop", round_rx},
 	{"tx", "send UDP frames from the port to its peer", round_tx, .generates = true},
 	{"echo", "answer ARP and ICMP echo requests to --ip, drop the rest", round_echo,
@@ -265,6 +290,7 @@ static int create_stream(
 		.burst = options->burst,
 		.retries = options->retries,
 		.ip = options->ip,
+		.offloads = port->out->info.offloads,
 		.size = options->size,
 		.headroom = plx_pool_headroom(pool),
 		.in = port,

@@ -65,6 +65,7 @@ static int configure(struct look *look)
 	if (err)
 		return err;
 	config.pool = look->pool;
+	config.offloads = UINT32_MAX & ~(uint32_t)PLX_ETH_OFFLOAD_VLAN_FILTER;
 	return plx_eth_configure(look->eth, &config);
 }
 
@@ -127,6 +128,49 @@ static int print_not_offered(void *arg, const struct plx_feature *feature)
 	return 0;
 }
 
+static const char *duplex_name(enum plx_eth_duplex duplex)
+{
+	return duplex == PLX_ETH_DUPLEX_HALF   ? ", half duplex"
+	       : duplex == PLX_ETH_DUPLEX_FULL ? ", full duplex"
+					       : "";
+}
+
+/* What was negotiated, each by the name that an application asks for it with. */
+static const struct {
+	uint32_t bit;
+	const char *name;
+} offload_names[] = {
+	{PLX_ETH_OFFLOAD_TX_CSUM, "tx_csum"},
+	{PLX_ETH_OFFLOAD_TX_TSO4, "tx_tso4"},
+	{PLX_ETH_OFFLOAD_TX_TSO6, "tx_tso6"},
+	{PLX_ETH_OFFLOAD_TX_USO, "tx_uso"},
+	{PLX_ETH_OFFLOAD_RX_CSUM, "rx_csum"},
+	{PLX_ETH_OFFLOAD_RX_TSO4, "rx_tso4"},
+	{PLX_ETH_OFFLOAD_RX_TSO6, "rx_tso6"},
+	{PLX_ETH_OFFLOAD_RX_USO4, "rx_uso4"},
+	{PLX_ETH_OFFLOAD_RX_USO6, "rx_uso6"},
+	{PLX_ETH_OFFLOAD_RX_HASH, "rx_hash"},
+};
+
+#define OFFLOADS (sizeof(offload_names) / sizeof(offload_names[0]))
+
+static void print_offloads(uint32_t offloads)
+{
+	(void)printf("  offloads");
+	for (unsigned i = 0; i < OFFLOADS; i++)
+		if (offloads & offload_names[i].bit)
+			(void)printf(" %s", offload_names[i].name);
+	(void)printf("%s\n", offloads ? "" : " none");
+}
+
+static void add_offloads(struct json_object *list, uint32_t offloads)
+{
+	for (unsigned i = 0; i < OFFLOADS; i++)
+		if (offloads & offload_names[i].bit)
+			(void)json_object_array_add(
+				list, must_have(json_object_new_string(offload_names[i].name)));
+}
+
 static void print_text(struct look *look, bool trace)
 {
 	const struct plx_eth_info *info = &look->info;
@@ -136,11 +180,18 @@ static void print_text(struct look *look, bool trace)
 	(void)printf("%s\n", plx_device_name(plx_eth_device(look->eth)));
 	(void)printf("  driver   %s\n", info->driver);
 	(void)printf("  MAC      %s\n", format_mac(mac, info->mac));
-	(void)printf("  link     %s\n", info->link_up ? "up" : "down");
+	(void)printf("  link     %s", info->link_up ? "up" : "down");
+	if (info->speed != PLX_ETH_SPEED_UNKNOWN)
+		(void)printf(", %u Mbit/s%s", info->speed, duplex_name(info->duplex));
+	(void)printf("\n");
 	(void)printf("  MTU      %u\n", info->mtu);
 	(void)printf("  queues   at most %u of each direction\n", info->max_queue_pairs);
 	(void)printf("  rings    at most %u receive, %u transmit\n", info->max_rx_ring,
 		info->max_tx_ring);
+	print_offloads(info->offloads);
+	if (info->max_rss_table)
+		(void)printf("  RSS      tables of %u, keys of %u bytes\n", info->max_rss_table,
+			info->max_hash_key);
 	if (info->numa_node >= 0)
 		(void)printf("  NUMA     node %d\n", info->numa_node);
 	else
@@ -179,7 +230,10 @@ static void print_json(struct look *look, bool trace)
 	json_add_string(root, "driver", info->driver);
 	json_add_string(root, "mac", format_mac(mac, info->mac));
 	json_add_bool(root, "link_up", info->link_up);
+	json_add_or_null(
+		root, "speed", info->speed == PLX_ETH_SPEED_UNKNOWN ? -1 : (int)info->speed);
 	json_add_number(root, "mtu", info->mtu);
+	add_offloads(json_add_array(root, "offloads"), info->offloads);
 	json_add_number(root, "max_queue_pairs", info->max_queue_pairs);
 	json_add_number(root, "max_rx_ring", info->max_rx_ring);
 	json_add_number(root, "max_tx_ring", info->max_tx_ring);

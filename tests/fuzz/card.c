@@ -400,7 +400,7 @@ void fuzz_card_release(struct fuzz_card *card)
 		struct plx_packet *first = card->held[--card->holds];
 
 		for (struct plx_packet *packet = first; packet; packet = packet->next)
-			packet->user[0] = 0;
+			packet->user = 0;
 		plx_packet_free(first);
 	}
 }

@@ -46,13 +46,13 @@ static void check_frame(struct fuzz_card *card, struct plx_packet *first)
 	for (unsigned i = 0; i < first->segments; i++) {
 		FUZZ_CHECK(packet, "a frame lacks segments");
 		FUZZ_CHECK(packet->pool == card->pool, "a segment of another pool");
-		FUZZ_CHECK(!packet->user[0], "a packet was handed out twice");
+		FUZZ_CHECK(!packet->user, "a packet was handed out twice");
 		FUZZ_CHECK(packet->data_len, "an empty segment");
 		FUZZ_CHECK(packet->data_off + packet->data_len <= packet->buf_len,
 			"a segment goes on behind its buffer");
 		if (!card->lied)
 			check_bytes(packet, first->len, len);
-		packet->user[0] = 1;
+		packet->user = 1;
 		len += packet->data_len;
 		packet = packet->next;
 	}

@@ -252,7 +252,7 @@ fi
 refuses 'fwd without a device' $usage 'no device' fwd
 refuses 'fwd of an address that is not there' 1 "$missing" fwd $missing
 refuses 'fwd of a malformed address' $usage '00:zz' fwd 00:zz
-refuses 'an unknown mode lists the known ones' $usage 'io, mac, macswap, rx, tx, echo' \
+refuses 'an unknown mode lists the known ones' $usage 'io, mac, macswap, csum, rx, tx, echo' \
 	fwd $missing --mode=frobnicate
 run timeout 60 "$pollux" fwd emu:net,peer=gen,dev.mtu=9000,dev.mrg_rxbuf=off --time=0.2 --json
 forwards()
@@ -281,6 +281,21 @@ for bad in --burst=0 --burst=513 --burst=many --burst= --burst=-1 --burst=1.5 --
 	--cores=1-0 --cores=0,0 --cores=8191 --cores=99999999999999999999 --cores=0-8191; do
 	refuses "fwd $bad" $usage "${bad%%=*}" fwd $missing "$bad"
 done
+
+# --- fwd on emulated devices
+run "$pollux" fwd --quiet --queues=4 --time=0.5 --page-size=4K --json emu:net,peer=gen,dev.queues=4 \
+	emu:net,peer=sink,dev.queues=4
+verdict 'fwd moves frames on each of four queues' answers \
+	'all(j["ports"][0]["counters"][f"rx{i}.packets"] > 0 for i in range(4))' True
+verdict 'and none is lost in between' answers \
+	'j["ports"][0]["rx_packets"] == j["ports"][1]["tx_packets"] + j["ports"][1]["tx_dropped"]' True
+verdict 'polls are counted by what they brought' answers \
+	'j["bursts"]["32"] > 0 and 0 <= j["empty_polls"] < 1' True
+refuses 'fwd with more queues than there are' $usage 'give a number from 1 to 2' \
+	fwd --queues=3 --time=0.1 --page-size=4K emu:net,dev.queues=2
+run "$pollux" info --json emu:net,dev.queues=4
+verdict 'info tells offloads, speed and queues' answers \
+	'"tx_tso4" in j["offloads"] and j["speed"] == 10000 and j["max_queue_pairs"] == 4' True
 
 echo "1..$checks"
 [ "$failures" -eq 0 ]
