@@ -65,10 +65,11 @@ def test_without_a_rival_pollux_runs_alone():
     return found.best() is None and run.row(found)[2:4] == ["-", "-"]
 
 
-def test_a_ratio_that_is_not_reached_is_marked():
+def test_a_ratio_is_judged_unless_the_machine_was_too_busy():
     found = {"median": 1.894}
-    return (run.ratio_cell(found, 1.9), run.ratio_cell(found, 1.89), run.ratio_cell(None, 2)) == (
-        "1.89 of 1.90 !", "1.89 of 1.89 +", "-")
+    return [run.ratio_cell(found, 1.9, 0), run.ratio_cell(found, 1.89, 0.1),
+            run.ratio_cell(found, 1.89, 0.5), run.ratio_cell(None, 2, 0)] == [
+        "1.89 of 1.90 !", "1.89 of 1.89 +", "1.89 of 1.89 ?", "-"]
 
 
 def test_every_case_has_a_name_of_its_own():
