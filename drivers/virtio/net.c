@@ -513,8 +513,10 @@ static int probe(struct net *net, struct plx_address *address)
 	int err;
 
 	plx_negotiation_init(&virtio->negotiation, &net_features);
-	if (virtio->transport->legacy)
+	if (virtio->transport->legacy) {
+		plx_negotiation_legacy(&virtio->negotiation);
 		plx_features_add(&virtio->negotiation.understood, VIRTIO_F_ANY_LAYOUT);
+	}
 	err = read_options(net, address);
 	if (!err)
 		err = plx_handshake_probe(virtio);

@@ -11,6 +11,10 @@
 #define LEGACY_ONLY "belongs to the legacy interface"
 #define NOT_USED    "not used by this driver"
 
+/* Reasons of which more is made than a sentence. */
+static const char not_offered[] = "not offered";
+static const char ground_missing[] = "depends on a feature that is missing";
+
 static const struct plx_feature_entry common[] = {
 	{VIRTIO_F_NOTIFY_ON_EMPTY, "F_NOTIFY_ON_EMPTY", "notify_on_empty", LEGACY_ONLY, NULL, NULL},
 	{VIRTIO_F_ANY_LAYOUT, "F_ANY_LAYOUT", "any_layout", LEGACY_ONLY, NULL, NULL},
@@ -93,6 +97,16 @@ void plx_negotiation_decline(struct plx_negotiation *negotiation, unsigned bit, 
 	negotiation->why[bit] = why;
 }
 
+void plx_negotiation_legacy(struct plx_negotiation *negotiation)
+{
+	for (unsigned bit = PLX_FEATURE_LEGACY_BITS; bit < PLX_FEATURE_BITS; bit++) {
+		if (!plx_features_has(&negotiation->understood, bit))
+			continue;
+		plx_features_remove(&negotiation->understood, bit);
+		negotiation->why[bit] = "not through the legacy interface";
+	}
+}
+
 /* Whether everything that a feature depends on is in the set. */
 static bool satisfied(const struct plx_feature_entry *entry, const struct plx_features *set)
 {
@@ -118,12 +132,67 @@ static void decide_alone(struct plx_negotiation *negotiation, unsigned bit)
 	if (negotiation->wish[bit] == PLX_FEATURE_OFF) {
 		negotiation->why[bit] = "declined by the user";
 	} else if (!offered) {
-		negotiation->why[bit] = "not offered";
+		negotiation->why[bit] = not_offered;
 	} else {
 		negotiation->why[bit] =
 			negotiation->wish[bit] == PLX_FEATURE_ON ? "demanded by the user" : "used";
 		plx_features_add(&negotiation->accepted, bit);
 	}
+}
+
+/* Append to what @text holds already, as far as there is room. */
+static void append(char *text, size_t size, const char *words, const char *name)
+{
+	size_t used = strlen(text);
+
+	(void)snprintf(text + used, size - used, "%s%s", words, name);
+}
+
+static const char *name_of(const struct plx_negotiation *negotiation, unsigned bit)
+{
+	return negotiation->entry[bit] ? negotiation->entry[bit]->name : "an unknown feature";
+}
+
+/* The first thing that is missing: one feature, or all of those of which one would do. */
+static void name_missing(
+	const struct plx_negotiation *negotiation, unsigned bit, char *text, size_t size)
+{
+	const struct plx_feature_entry *entry = negotiation->entry[bit];
+	const char *words = "depends on ";
+
+	*text = '\0';
+	for (const uint8_t *one = entry->all_of; one && *one != PLX_FEATURE_END; one++) {
+		if (plx_features_has(&negotiation->accepted, *one))
+			continue;
+		append(text, size, words, name_of(negotiation, *one));
+		return;
+	}
+	for (const uint8_t *one = entry->any_of; one && *one != PLX_FEATURE_END; one++) {
+		append(text, size, words, name_of(negotiation, *one));
+		words = " or ";
+	}
+}
+
+/* Room for a reason that is made up of names. */
+#define REASON_LEN 160
+
+/* The reason of a decision in words, for which @text may be used. */
+static const char *reason(const struct plx_negotiation *negotiation, unsigned bit, char *text)
+{
+	if (negotiation->why[bit] != ground_missing)
+		return negotiation->why[bit];
+	name_missing(negotiation, bit, text, REASON_LEN);
+	return text;
+}
+
+/* What the user asked for and cannot have. */
+static int refuse(const struct plx_negotiation *negotiation, unsigned bit, const char *name)
+{
+	char text[REASON_LEN];
+
+	return plx_fail(ENOTSUP, "%s: the feature %s=on cannot be had (%s): leave the option out%s",
+		name, negotiation->entry[bit]->option, reason(negotiation, bit, text),
+		negotiation->why[bit] == not_offered ? ", or give the device the feature" : "");
 }
 
 int plx_negotiation_decide(struct plx_negotiation *negotiation, const char *name)
@@ -143,17 +212,14 @@ int plx_negotiation_decide(struct plx_negotiation *negotiation, const char *name
 				satisfied(entry, &negotiation->accepted))
 				continue;
 			plx_features_remove(&negotiation->accepted, bit);
-			negotiation->why[bit] = "depends on a feature that is missing";
+			negotiation->why[bit] = ground_missing;
 			settled = false;
 		}
 	} while (!settled);
 	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++)
 		if (negotiation->wish[bit] == PLX_FEATURE_ON &&
 			!plx_features_has(&negotiation->accepted, bit))
-			return plx_fail(ENOTSUP,
-				"%s: the feature %s=on cannot be had (%s): leave the option "
-				"out, or give the device the feature",
-				name, negotiation->entry[bit]->option, negotiation->why[bit]);
+			return refuse(negotiation, bit, name);
 	return 0;
 }
 
@@ -162,13 +228,13 @@ int plx_negotiation_visit(
 {
 	for (unsigned bit = 0; bit < PLX_FEATURE_BITS; bit++) {
 		const struct plx_feature_entry *entry = negotiation->entry[bit];
-		char nameless[16];
+		char nameless[16], text[REASON_LEN];
 		struct plx_feature feature = {
 			.bit = bit,
 			.name = entry ? entry->name : nameless,
 			.offered = plx_features_has(&negotiation->offered, bit),
 			.accepted = plx_features_has(&negotiation->accepted, bit),
-			.why = negotiation->why[bit],
+			.why = reason(negotiation, bit, text),
 		};
 		int ret;
 

@@ -48,6 +48,9 @@ static inline bool plx_features_equal(const struct plx_features *a, const struct
 	return a->word[0] == b->word[0] && a->word[1] == b->word[1];
 }
 
+/* The legacy interface carries the lowest of them only (4.1.4.10). */
+#define PLX_FEATURE_LEGACY_BITS 32
+
 /* Ends a list of bits. */
 #define PLX_FEATURE_END 255
 
@@ -77,7 +80,7 @@ struct plx_negotiation {
 	/* By their bits, of the common table and the device type's; NULL for a bit in neither. */
 	const struct plx_feature_entry *entry[PLX_FEATURE_BITS];
 	uint8_t wish[PLX_FEATURE_BITS];    /* enum plx_feature_wish */
-	const char *why[PLX_FEATURE_BITS]; /* the reason of each decision */
+	const char *why[PLX_FEATURE_BITS]; /* the reason of each decision, but for names */
 	struct plx_features understood;    /* all that this driver can use */
 	struct plx_features offered;
 	struct plx_features accepted;
@@ -92,6 +95,9 @@ int plx_negotiation_options(struct plx_negotiation *negotiation, struct plx_addr
 /* The driver's own decision to leave a feature out, with the reason; the user may still demand it.
  */
 void plx_negotiation_decline(struct plx_negotiation *negotiation, unsigned bit, const char *why);
+
+/* The device is driven through the legacy interface: what that cannot carry is not understood. */
+void plx_negotiation_legacy(struct plx_negotiation *negotiation);
 
 /*
  * plx_negotiation_decide() - Choose what to accept of what is offered.

@@ -248,6 +248,17 @@ else
 	skip 'bind to a driver that is not loaded' 'there is no PCI function'
 fi
 
+# --- features that cannot be had
+refuses 'a feature that the interface cannot carry' 1 \
+	'packed=on cannot be had .not through the legacy interface.: leave the option out$' \
+	info --trace emu:net,packed=on,legacy=on
+refuses 'a feature that the driver has no code for' 1 \
+	'mq=on cannot be had .this driver uses one pair of queues.: leave the option out$' \
+	info --trace emu:net,mq=on
+refuses 'a feature that the device does not offer' 1 \
+	'event_idx=on cannot be had .not offered.: leave .* or give the device the feature$' \
+	info --trace emu:net,event_idx=on,dev.event_idx=off
+
 # --- fwd
 refuses 'fwd without a device' $usage 'no device' fwd
 refuses 'fwd of an address that is not there' 1 "$missing" fwd $missing

@@ -28,7 +28,7 @@ struct plx_feature {
 	bool offered;     /**< by the device */
 	bool accepted;    /**< by the driver */
 	const char *why;  /**< why it was accepted or declined, in a few words; NULL as long as
-			       that is not decided */
+			       that is not decided; valid only during the visit */
 };
 
 /** What one line of a trace tells. */
