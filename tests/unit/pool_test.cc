@@ -447,8 +447,7 @@ TEST_F(PoolTest, APacketIsNeverInTwoHands)
 
 			if (random() % 2 && plx_pool_get(c, some.data(), burst)) {
 				for (plx_packet *packet : some)
-					if (__atomic_exchange_n(
-						    &packet->user, 1, __ATOMIC_RELAXED))
+					if (__atomic_exchange_n(&packet->user, 1, __ATOMIC_RELAXED))
 						taken_twice++;
 				held.insert(held.end(), some.begin(), some.end());
 				rounds++;

@@ -16,10 +16,10 @@
  *
  * Unless said otherwise each returns 0; -EINVAL for a value that the device does not offer or when
  * the device was never configured; -EBUSY when it is suspended; -ENOTSUP when it lacks the feature,
- * which plx_error() names; -EPERM when it refused; -EPROTO when its answer makes no sense; -EIO when
- * it did not answer. After a command without an answer the control queue is retired: each further
- * call returns -EIO until the device is stopped and started, and nothing else suffers. What failed
- * is not remembered.
+ * which plx_error() names; -EPERM when it refused; -EPROTO when its answer makes no sense; -EIO
+ * when it did not answer. After a command without an answer the control queue is retired: each
+ * further call returns -EIO until the device is stopped and started, and nothing else suffers. What
+ * failed is not remembered.
  */
 
 #ifdef __cplusplus
