@@ -274,7 +274,7 @@ verdict 'fwd drives a device whose frames need packets longer than usual' forwar
 run timeout 60 "$pollux" info --trace --json emu:net,dev.mtu=9000,dev.mrg_rxbuf=off
 verdict 'and so does info' answers "j['started']" True
 mkfifo "$work/frames"
-head -c 24 "$work/frames" >/dev/null &
+timeout 60 head -c 24 "$work/frames" >/dev/null 2>&1 &
 run bash -c 'trap "" PIPE; exec "$@"' - \
 	timeout 60 "$pollux" fwd "emu:net,peer=pcap:$work/frames" --mode=tx --time=0.5
 tells_an_error()
