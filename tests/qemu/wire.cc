@@ -81,6 +81,8 @@ bool Sequence::take(const Frame &frame, bool gaps)
 	if (!number)
 		fault_ = "a frame of " + std::to_string(frame.size()) + " bytes behind number " +
 			 std::to_string(next_) + " was altered";
+	else if (several_ways_)
+		take_early(*number);
 	else if (*number < next_ || (*number > next_ && !gaps))
 		fault_ = "frame " + std::to_string(*number) + " came where " +
 			 std::to_string(next_) + " was due";
@@ -88,6 +90,14 @@ bool Sequence::take(const Frame &frame, bool gaps)
 		next_ = *number + 1;
 	seen_++;
 	return fault_.empty();
+}
+
+void Sequence::take_early(uint32_t number)
+{
+	if (number < next_ || !early_.insert(number).second)
+		fault_ = "frame " + std::to_string(number) + " came twice";
+	while (early_.erase(next_))
+		next_++;
 }
 
 Wire::~Wire()

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,11 @@ class Sequence
       public:
 	/* Return: whether the frame is the next one, or, with gaps allowed, a later one. */
 	bool take(const Frame &frame, bool gaps = false);
+	/* From here on frames come through several queues, and may overtake each other. */
+	void come_several_ways()
+	{
+		several_ways_ = true;
+	}
 	uint32_t next() const
 	{
 		return next_;
@@ -53,6 +59,10 @@ class Sequence
       private:
 	uint32_t next_ = 0, seen_ = 0;
 	std::string fault_;
+	bool several_ways_ = false;
+	std::set<uint32_t> early_;
+
+	void take_early(uint32_t number);
 };
 
 /* The other end of a network device. No call blocks. */
