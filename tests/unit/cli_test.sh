@@ -249,15 +249,27 @@ else
 fi
 
 # --- features that cannot be had
-refuses 'a feature that the interface cannot carry' 1 \
+# lacks NAME PATTERN ADDRESS: the sentence is on standard error, behind what info has shown already.
+lacks()
+{
+	run "$pollux" info --trace "$3"
+	verdict "$1" says "$2"
+}
+says()
+{
+	[ "$status" -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -qE -- "$1" "$work/err"
+}
+lacks 'a feature that the interface cannot carry' \
 	'packed=on cannot be had .not through the legacy interface.: leave the option out$' \
-	info --trace emu:net,packed=on,legacy=on
-refuses 'a feature that the driver has no code for' 1 \
-	'mq=on cannot be had .this driver uses one pair of queues.: leave the option out$' \
-	info --trace emu:net,mq=on
-refuses 'a feature that the device does not offer' 1 \
+	emu:net,packed=on,legacy=on
+lacks 'a feature that the driver has no code for' \
+	'standby=on cannot be had .not used by this driver.: leave the option out$' emu:net,standby=on
+lacks 'a feature without the one that it takes' \
+	'mq=on cannot be had .depends on NET_F_CTRL_VQ.: leave the option out$' \
+	emu:net,dev.ctrl_vq=on,dev.mq=on,mq=on,ctrl_vq=off
+lacks 'a feature that the device does not offer' \
 	'event_idx=on cannot be had .not offered.: leave .* or give the device the feature$' \
-	info --trace emu:net,event_idx=on,dev.event_idx=off
+	emu:net,event_idx=on,dev.event_idx=off
 
 # --- fwd
 refuses 'fwd without a device' $usage 'no device' fwd
