@@ -16,6 +16,7 @@ struct pci_legacy {
 	struct plx_virtio virtio;
 	struct plx_vfio_device *vfio;
 	struct plx_mmio registers;
+	uint8_t msix; /* its capability in configuration space; 0 for none */
 };
 
 static struct pci_legacy *to_pci(struct plx_virtio *virtio)
@@ -48,24 +49,40 @@ static void write_features(struct plx_virtio *virtio, const struct plx_features 
 }
 
 /*
- * Device configuration moves by four bytes while MSI-X is on. Nobody turns it on here: VFIO does so
- * only when a program asks for its interrupts.
+ * Device configuration moves by four bytes while MSI-X is on (4.1.4.10), and who holds the device
+ * may turn it on at any time by asking for its interrupts.
  */
+static uint32_t config_at(const struct pci_legacy *pci)
+{
+	uint16_t flags;
+
+	if (!pci->msix)
+		return VIRTIO_PCI_LEGACY_CONFIG;
+	flags = plx_pci_config_read16(pci->vfio, pci->msix + PCI_MSIX_FLAGS);
+	return flags != UINT16_MAX && (flags & PCI_MSIX_FLAGS_ENABLE)
+		       ? VIRTIO_PCI_LEGACY_CONFIG_WITH_MSIX
+		       : VIRTIO_PCI_LEGACY_CONFIG;
+}
+
 static uint64_t config_size(struct plx_virtio *virtio)
 {
-	return to_pci(virtio)->registers.size - VIRTIO_PCI_LEGACY_CONFIG;
+	const struct pci_legacy *pci = to_pci(virtio);
+	uint32_t at = config_at(pci);
+
+	return pci->registers.size > at ? pci->registers.size - at : 0;
 }
 
 /* Native-endian, and byte by byte as every old device expects (4.1.3.2). */
 static uint32_t read_config(struct plx_virtio *virtio, unsigned offset, unsigned width)
 {
+	const struct pci_legacy *pci = to_pci(virtio);
+	uint32_t at = config_at(pci) + offset;
 	uint8_t bytes[4] = {0};
 	uint16_t half;
 	uint32_t word;
 
 	for (unsigned i = 0; i < width; i++)
-		bytes[i] = plx_mmio_read8(
-			&to_pci(virtio)->registers, VIRTIO_PCI_LEGACY_CONFIG + offset + i);
+		bytes[i] = plx_mmio_read8(&pci->registers, at + i);
 	if (width == 1)
 		return bytes[0];
 	memcpy(&half, bytes, sizeof(half));
@@ -153,6 +170,18 @@ static bool has_interface(struct plx_vfio_device *vfio)
 	       vfio->region[VFIO_PCI_BAR0_REGION_INDEX].size >= VIRTIO_PCI_LEGACY_CONFIG;
 }
 
+static int find_msix(struct pci_legacy *pci)
+{
+	struct plx_pci_capability_walk walk = {0};
+	uint8_t id, at;
+	int ret;
+
+	while ((ret = plx_pci_capability_next(pci->vfio, &walk, &id, &at)) > 0)
+		if (id == PCI_CAP_ID_MSIX)
+			pci->msix = at;
+	return ret;
+}
+
 int plx_virtio_pci_legacy_open(struct plx_vfio_device *vfio, unsigned device_id,
 	struct plx_mem *mem, struct plx_virtio **virtio)
 {
@@ -171,8 +200,10 @@ int plx_virtio_pci_legacy_open(struct plx_vfio_device *vfio, unsigned device_id,
 	if (!pci)
 		return plx_fail(ENOMEM, "%s: out of memory for the device", vfio->name);
 	pci->vfio = vfio;
-	err = plx_mmio_open(&pci->registers, vfio, VFIO_PCI_BAR0_REGION_INDEX, 0,
-		vfio->region[VFIO_PCI_BAR0_REGION_INDEX].size);
+	err = find_msix(pci);
+	if (!err)
+		err = plx_mmio_open(&pci->registers, vfio, VFIO_PCI_BAR0_REGION_INDEX, 0,
+			vfio->region[VFIO_PCI_BAR0_REGION_INDEX].size);
 	if (err) {
 		free(pci);
 		return err;

@@ -102,10 +102,44 @@ TEST_F(Legacy, ConfigurationLiesBehindTheRegisters)
 	plx_eth_get_info(eth, &info);
 	EXPECT_EQ(std::memcmp(info.mac, config.mac, 6), 0);
 	EXPECT_EQ(info.mtu, 1234);
-	EXPECT_EQ(tap->interrupts, 0u) << "with MSI-X on it would lie elsewhere";
+	EXPECT_EQ(tap->interrupts, 0u) << "with MSI-X on it lies elsewhere";
 	for (const Access &a : tap->log)
 		seen |= !a.region && a.offset == config_at;
 	EXPECT_TRUE(seen);
+}
+
+TEST_F(Legacy, ConfigurationLiesFurtherBehindWhileMsixIsOn)
+{
+	const uint64_t moved_at = VIRTIO_PCI_LEGACY_CONFIG_WITH_MSIX;
+	struct plx_eth_info info;
+	std::set<uint64_t> read;
+	int fd = -1;
+
+	config.interface = PLX_EMU_LEGACY_ONLY;
+	config.mtu = 1234;
+	prepare = [&](Tap &t) {
+		ASSERT_EQ(t.device.ops->set_irqs(&t.device, VFIO_PCI_MSIX_IRQ_INDEX, 0, 1, &fd), 0);
+	};
+	start();
+	plx_eth_get_info(eth, &info);
+	EXPECT_EQ(std::memcmp(info.mac, config.mac, 6), 0);
+	EXPECT_EQ(info.mtu, 1234);
+	for (const Access &a : tap->log)
+		if (!a.region && !a.write)
+			read.insert(a.offset);
+	EXPECT_TRUE(read.count(moved_at));
+	EXPECT_FALSE(read.count(config_at)) << "that is the vector of configuration changes";
+	expect_traffic();
+
+	/* It is turned off while the device runs. */
+	ASSERT_EQ(
+		tap->device.ops->set_irqs(&tap->device, VFIO_PCI_MSIX_IRQ_INDEX, 0, 0, nullptr), 0);
+	tap->log.clear();
+	plx_eth_get_info(eth, &info);
+	EXPECT_TRUE(info.link_up);
+	for (const Access &a : tap->log)
+		if (!a.region)
+			EXPECT_LT(a.offset, config_at + 8) << "it has moved back";
 }
 
 TEST_F(Legacy, RingHasTheDevicesSizeAndNoOther)
