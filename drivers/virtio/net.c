@@ -248,6 +248,8 @@ static int set_up(void *arg)
 			err = net_tx_create(net, &net->tx[i], (uint16_t)VIRTIO_NET_TXQ(i));
 		if (err)
 			return err;
+		/* What is to be received may never come; what is sent should go. */
+		net->tx[i].vq->stall.patience = net->virtio->limits.stall;
 	}
 	return net_ctrl_create(net);
 }
@@ -380,6 +382,8 @@ static int resume(struct plx_eth *eth)
 	int err = plx_handshake_resume(net->virtio);
 
 	for (unsigned i = 0; !err && i < eth->queue_pairs; i++) {
+		/* The time that it was suspended is none in which it should have finished. */
+		net->tx[i].vq->stall.since = 0;
 		net->rx[i].base.burst = net->rx[i].suspended;
 		net->tx[i].base.burst = net->tx[i].suspended;
 	}

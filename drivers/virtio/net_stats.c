@@ -146,6 +146,10 @@ int net_visit_counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, voi
 		if (!ret)
 			ret = visit_ring(visit, arg, "tx", i,
 				ring_counters(net->tx[i].vq, &net->tx[i].ring));
+		if (!ret)
+			ret = visit_one(visit, arg, "tx", i, "stalled",
+				plx_counter_read(
+					&ring_counters(net->tx[i].vq, &net->tx[i].ring)->stalled));
 	}
 	if (!ret && plx_virtio_has(net->virtio, VIRTIO_NET_F_CTRL_VQ))
 		ret = visit_ctrl(visit, arg, &net->ctrl);

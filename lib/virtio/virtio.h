@@ -99,6 +99,7 @@ struct plx_virtio_limits {
 	uint64_t reset;   /* until status reads 0 */
 	uint64_t suspend; /* until a live device stands still, and until it is live again */
 	uint64_t command; /* until a command is answered */
+	uint64_t stall;   /* until it is told that a device finishes nothing that is sent */
 	unsigned generation_tries; /* reads of a configuration that keeps changing */
 };
 
@@ -125,6 +126,7 @@ struct plx_virtio {
 		.reset = PLX_MILLISECONDS(2000),                                                   \
 		.suspend = PLX_MILLISECONDS(2000),                                                 \
 		.command = PLX_MILLISECONDS(2000),                                                 \
+		.stall = PLX_MILLISECONDS(5000),                                                   \
 		.generation_tries = 100,                                                           \
 	})
 

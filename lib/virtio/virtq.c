@@ -56,6 +56,43 @@ int plx_virtq_fail(const struct plx_virtq *queue)
 		queue->name, name);
 }
 
+/* Of those that the driver has taken back. */
+static uint16_t descriptors_completed(const struct plx_virtq *queue)
+{
+	if (!queue->is_packed)
+		return queue->split.used_idx;
+	return (uint16_t)(queue->packed.avail_count - (queue->size - queue->free_count));
+}
+
+/*
+ * There is no deadline after which a device may be asked to give a buffer back, so a stall is told
+ * and no more. Who takes back late is no stall: what the device has finished is looked for.
+ */
+static void watch_stall(struct plx_virtq *queue)
+{
+	struct plx_virtq_stall *stall = &queue->stall;
+	uint16_t completed = descriptors_completed(queue);
+	uint64_t now = plx_now();
+
+	if (!queue->in_flight || plx_virtq_ready(queue, queue->is_packed)) {
+		stall->since = 0;
+		return;
+	}
+	if (!stall->since || stall->completed != completed) {
+		*stall = (struct plx_virtq_stall){stall->patience, now, completed, false};
+		return;
+	}
+	if (stall->told || now - stall->since < stall->patience)
+		return;
+	stall->told = true;
+	plx_counter_add(&queue->counters.stalled, 1);
+	plx_log(queue->log, PLX_LOG_WARNING,
+		"%s: the device has finished nothing for %llu ms (in flight: %u): see its host's "
+		"log; a stop takes all back",
+		queue->name, (unsigned long long)((now - stall->since) / PLX_MILLISECONDS(1)),
+		queue->in_flight);
+}
+
 void plx_virtq_look(struct plx_virtq *queue)
 {
 	const struct plx_virtio_transport *transport = queue->virtio->transport;
@@ -66,8 +103,11 @@ void plx_virtq_look(struct plx_virtq *queue)
 		return;
 	queue->looked = now;
 	err = transport->check(queue->virtio);
-	if (!err)
+	if (!err) {
+		if (queue->stall.patience)
+			watch_stall(queue);
 		return;
+	}
 	set_fault(queue, err == -ENODEV ? PLX_VIRTQ_GONE : PLX_VIRTQ_FAULT);
 	plx_log(queue->log, PLX_LOG_ERROR, "%s: %s; nothing moves until it is stopped and started",
 		queue->name, plx_virtq_fault_name((enum plx_virtq_fault)queue->fault));

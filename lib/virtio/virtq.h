@@ -56,6 +56,15 @@ struct plx_virtq_counters {
 	uint64_t suppressed; /* notifications that the device did not want */
 	uint64_t forced;     /* notifications sent against its wish, since nothing moved */
 	uint64_t broken;     /* 1 when the queue is */
+	uint64_t stalled;    /* times that nothing was finished for the patience of a stall */
+};
+
+/* A device that takes what it is given and finishes none of it. */
+struct plx_virtq_stall {
+	uint64_t patience;  /* nanoseconds; 0: nobody waits for what is in flight */
+	uint64_t since;     /* plx_now(), or 0: something was finished, or nothing was in flight */
+	uint16_t completed; /* descriptors ever completed, running free, at @since */
+	bool told;
 };
 
 /* A split ring (2.7). Indices run free, modulo 2^16. */
@@ -114,6 +123,7 @@ struct plx_virtq {
 
 	/* What only control calls touch, and a queue on which nothing moves. */
 	uint64_t looked; /* plx_cycles() when it was last seen whether there is a device */
+	struct plx_virtq_stall stall;
 	struct plx_virtio *virtio;
 	struct plx_mem *mem;
 	const struct plx_log *log;
@@ -174,7 +184,7 @@ void plx_virtq_ring_doorbell(struct plx_virtq *queue);
 /* Notify it because nothing has moved for too long. */
 void plx_virtq_nudge(struct plx_virtq *queue);
 
-/* See whether the device is still there, and mark the queue if it is not. */
+/* See whether the device is still there and finishes something, and mark the queue if not. */
 void plx_virtq_look(struct plx_virtq *queue);
 
 /* A piece of memory as a device addresses it. */
