@@ -299,6 +299,7 @@ WRAP(ssize_t, getrandom, (void *to, size_t len, unsigned flags), (to, len, flags
 WRAP(ssize_t, readlink, (const char *path, char *to, size_t room), (path, to, room), EACCES, -1)
 WRAP(int, stat64, (const char *path, struct stat64 *to), (path, to), EACCES, -1)
 WRAP(int, access, (const char *path, int mode), (path, mode), EACCES, -1)
+WRAP(int, getcpu, (unsigned *cpu, unsigned *node), (cpu, node), ENOSYS, -1)
 WRAP(int, getrlimit64, (__rlimit_resource_t what, struct rlimit64 *to), (what, to), EINVAL, -1)
 WRAP(int, getifaddrs, (struct ifaddrs * *list), (list), ENOMEM, -1)
 WRAP(int, numa_available, (void), (), ENOSYS, -1)
