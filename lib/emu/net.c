@@ -111,6 +111,7 @@ static unsigned transmit(struct plx_emu *emu, unsigned pair, unsigned budget)
 		return 0;
 	plx_emu_queue_notice(queue);
 	while (done < budget && !queue->held && plx_emu_queue_next(queue)) {
+		plx_emu_queue_shuffle(queue);
 		send(emu, pair, queue, plx_emu_queue_parts(queue));
 		plx_emu_queue_use(queue, emu->config.junk_len ? PLX_EMU_JUNK_LEN : 0);
 		done++;

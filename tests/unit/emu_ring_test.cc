@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "emu_net.h"
 
+#include <algorithm>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -29,6 +30,12 @@ class EmuRingTest : public EmuTest, public testing::WithParamInterface<Mixture>
 	{
 		return GetParam().features & bit(VIRTIO_F_INDIRECT_DESC);
 	}
+
+	/* A seeded card uses what is sent in any order as well, unless that was ruled out. */
+	bool may_disorder() const
+	{
+		return GetParam().seed && !(GetParam().features & bit(VIRTIO_F_IN_ORDER));
+	}
 };
 
 TEST_P(EmuRingTest, WhatIsSentComesBack)
@@ -54,7 +61,7 @@ TEST_P(EmuRingTest, WhatIsSentComesBack)
 	EXPECT_EQ(1000u, stats().rx_frames);
 }
 
-TEST_P(EmuRingTest, BatchesComeBackInOrder)
+TEST_P(EmuRingTest, BatchesComeBackWholeAndInOrderUnlessTheSeedIsFree)
 {
 	unsigned returned = 0;
 
@@ -66,12 +73,19 @@ TEST_P(EmuRingTest, BatchesComeBackInOrder)
 		for (unsigned i = 0; i < count; i++)
 			net->send(frame_of(64, static_cast<uint8_t>(i)), 0, i % 2);
 		settle();
+		std::vector<Frame> expected, seen;
 		for (unsigned i = 0; i < count; i++) {
 			std::optional<Frame> back = net->receive();
 
 			ASSERT_TRUE(back) << "round " << round << " frame " << i;
-			EXPECT_EQ(frame_of(64, static_cast<uint8_t>(i)), *back);
+			expected.push_back(frame_of(64, static_cast<uint8_t>(i)));
+			seen.push_back(*back);
 		}
+		if (may_disorder()) {
+			std::sort(expected.begin(), expected.end());
+			std::sort(seen.begin(), seen.end());
+		}
+		EXPECT_TRUE(expected == seen) << "round " << round;
 		while (net->tx[0]->used())
 			returned++;
 	}
