@@ -189,9 +189,9 @@ def read_results(path, program_of):
 
 
 def meson_program(suite):
-    """Of a file by meson, whose suites are called "pollux.pollux:unit / net.Layouts/Net"."""
+    """Of a file by meson, whose suites are called "pollux.pollux:unit+emu / suspend.Layouts/Life"."""
     where, _, test = suite.get("name").partition(" / ")
-    return where.rpartition(":")[2] + "_" + test.partition(".")[0]
+    return where.rpartition(":")[2].partition("+")[0] + "_" + test.partition(".")[0]
 
 
 def run_tests(programs, wanted):
