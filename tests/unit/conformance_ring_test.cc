@@ -22,6 +22,7 @@ struct Layout {
 	const char *name;
 	bool packed;
 	bool event_idx;
+	bool runs = false; /* one descriptor each, through plx_virtq_post() and plx_virtq_take() */
 };
 
 void PrintTo(const Layout &layout, std::ostream *to)
@@ -34,6 +35,8 @@ class Beside : public ::testing::TestWithParam<Layout>
 {
       protected:
 	static constexpr uint16_t size = 64;
+	static constexpr unsigned kBatch = 3;
+	static constexpr uint32_t kRoom = 1000;
 	static constexpr uint16_t quiet = 0xdead; /* what no notification writes */
 
 	struct plx_mem *mem = nullptr;
@@ -41,10 +44,12 @@ class Beside : public ::testing::TestWithParam<Layout>
 	struct plx_virtq *queue = nullptr;
 	struct plx_log log = {};
 	bool packed = GetParam().packed, event_idx = GetParam().event_idx;
+	const unsigned parts = GetParam().runs ? 1 : 2; /* descriptors of each chain */
+	uint16_t returned = 0;                          /* chains that came back, running free */
 
 	/* The device's own. */
 	std::atomic<bool> stop = false, lost = false, torn = false;
-	uint16_t taken = 0; /* chains, running free; in a packed ring each has two descriptors */
+	uint16_t taken = 0; /* chains, running free */
 	unsigned at = 0;
 	bool wrap = true;
 	uint64_t sleeps = 0;
@@ -63,6 +68,7 @@ class Beside : public ::testing::TestWithParam<Layout>
 			plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_EVENT_IDX);
 		ASSERT_EQ(plx_virtq_create(&device->virtio, 3, size, size, &queue), 0)
 			<< plx_error();
+		plx_virtq_set_room(queue, kRoom);
 	}
 
 	void TearDown() override
@@ -75,7 +81,14 @@ class Beside : public ::testing::TestWithParam<Layout>
 
 	/* --- the device --- */
 
-	/* Chain number n says so in both its descriptors. */
+	/* The device writes as much as says which chain it was; a driver that reads the length
+	   before it knows that the chain was used finds another. */
+	static uint32_t written_to(uint16_t n)
+	{
+		return 1 + n % kRoom;
+	}
+
+	/* Chain number n says so in all its descriptors. */
 	static uint64_t address_of(uint16_t n, unsigned part)
 	{
 		return (uint64_t)n << 16 | part << 8 | 0x55;
@@ -83,7 +96,7 @@ class Beside : public ::testing::TestWithParam<Layout>
 
 	static uint32_t length_of(uint16_t n, unsigned part)
 	{
-		return 1 + n * 2u + part;
+		return kRoom + n * 2u + part;
 	}
 
 	void check(uint64_t addr, uint32_t len, unsigned part)
@@ -108,10 +121,12 @@ class Beside : public ::testing::TestWithParam<Layout>
 		const struct virtq_desc *desc = &queue->split.desc[head % size];
 
 		check(plx_shared64_read(&desc->addr), plx_shared32_read(&desc->len), 0);
-		desc = &queue->split.desc[plx_shared16_read(&desc->next) % size];
-		check(plx_shared64_read(&desc->addr), plx_shared32_read(&desc->len), 1);
+		if (parts > 1) {
+			desc = &queue->split.desc[plx_shared16_read(&desc->next) % size];
+			check(plx_shared64_read(&desc->addr), plx_shared32_read(&desc->len), 1);
+		}
 		plx_shared32_write(&used->ring[taken % size].id, head);
-		plx_shared32_write(&used->ring[taken % size].len, 1);
+		plx_shared32_write(&used->ring[taken % size].len, written_to(taken));
 		taken++;
 		plx_shared16_write_release(&used->idx, taken);
 	}
@@ -120,16 +135,16 @@ class Beside : public ::testing::TestWithParam<Layout>
 	{
 		struct virtq_packed_desc *first = &queue->packed.desc[at];
 
-		for (unsigned part = 0; part < 2; part++) {
+		for (unsigned part = 0; part < parts; part++) {
 			const struct virtq_packed_desc *desc = &queue->packed.desc[at + part];
 
 			check(plx_shared64_read(&desc->addr), plx_shared32_read(&desc->len), part);
 		}
-		plx_shared32_write(&first->len, 1);
+		plx_shared32_write(&first->len, written_to(taken));
 		plx_shared16_write_release(&first->flags,
 			wrap ? PLX_VIRTQ_PACKED_BOTH | VIRTQ_DESC_F_WRITE : VIRTQ_DESC_F_WRITE);
 		taken++;
-		at += 2;
+		at = at + parts;
 		if (at == size) {
 			at = 0;
 			wrap = !wrap;
@@ -224,7 +239,56 @@ class Beside : public ::testing::TestWithParam<Layout>
 
 		for (unsigned part = 0; part < 2; part++)
 			buffers[part] = {address_of(n, part), length_of(n, part)};
-		plx_virtq_add(queue, buffers, 1, 1, this, packed);
+		plx_virtq_add(queue, buffers, 1, 1, cookie_of(n), packed);
+	}
+
+	void post(uint16_t n, unsigned count)
+	{
+		struct plx_virtq_buffer buffers[kBatch];
+		void *cookies[kBatch];
+
+		for (unsigned i = 0; i < count; i++) {
+			uint16_t number = (uint16_t)(n + i);
+
+			buffers[i] = {address_of(number, 0), length_of(number, 0)};
+			cookies[i] = cookie_of(number);
+		}
+		plx_virtq_post(queue, cookies, buffers, count, true, packed);
+	}
+
+	static void *cookie_of(uint16_t n)
+	{
+		return (void *)(uintptr_t)(n + 1u);
+	}
+
+	void expect_next(const void *cookie, uint32_t len)
+	{
+		if (cookie != cookie_of(returned) || len != written_to(returned))
+			torn = true;
+		returned++;
+	}
+
+	/* Return: whether anything had come. */
+	bool collect_some()
+	{
+		void *cookies[kBatch];
+		uint32_t len[kBatch];
+		unsigned n;
+		bool odd;
+
+		if (!GetParam().runs) {
+			if (!plx_virtq_ready(queue, packed))
+				return false;
+			cookies[0] = plx_virtq_pop(queue, len, true, packed);
+			expect_next(cookies[0], len[0]);
+			return true;
+		}
+		n = plx_virtq_take(queue, cookies, len, kBatch, true, &odd, packed);
+		for (unsigned i = 0; i < n; i++)
+			expect_next(cookies[i], len[i]);
+		if (odd)
+			torn = true;
+		return n;
 	}
 
 	/* Return: whether the chains that are out came back. */
@@ -233,13 +297,9 @@ class Beside : public ::testing::TestWithParam<Layout>
 		unsigned turns = 0;
 
 		while (queue->in_flight) {
-			uint32_t len;
-
 			if (lost || torn || queue->fault)
 				return false;
-			if (plx_virtq_ready(queue, packed))
-				(void)plx_virtq_pop(queue, &len, true, packed);
-			else
+			if (!collect_some())
 				wait_a_little(&turns);
 		}
 		return true;
@@ -255,10 +315,13 @@ TEST_P(Beside, ChainsAreSeenWholeAndNoNotificationIsLost)
 	uint16_t n = 0;
 
 	do {
-		unsigned batch = 1 + random() % 3;
+		unsigned batch = 1 + random() % kBatch;
 
-		for (unsigned i = 0; i < batch; i++)
-			add(n++);
+		if (GetParam().runs)
+			post(n, batch);
+		for (unsigned i = 0; i < batch && !GetParam().runs; i++)
+			add((uint16_t)(n + i));
+		n = (uint16_t)(n + batch);
 		if (random() % 2)
 			dally(&random);
 		plx_virtq_publish(queue, packed);
@@ -281,6 +344,12 @@ const Layout layouts[] = {
 };
 
 INSTANTIATE_TEST_SUITE_P(Layouts, Beside, ::testing::ValuesIn(layouts),
+	[](const auto &info) { return std::string(info.param.name); });
+
+INSTANTIATE_TEST_SUITE_P(Runs, Beside,
+	::testing::Values(Layout{"split", false, false, true},
+		Layout{"split_event_idx", false, true, true}, Layout{"packed", true, false, true},
+		Layout{"packed_event_idx", true, true, true}),
 	[](const auto &info) { return std::string(info.param.name); });
 
 /* --- where the parts lie and what they start with --- */
@@ -334,6 +403,7 @@ TEST_P(RingParts, EventIsIgnoredWithoutEventIndex)
 	if (event_idx)
 		return;
 	for (unsigned i = 0; i < 3 * size; i++) {
+		const uint16_t n = taken;
 		uint32_t len;
 
 		if (packed)
@@ -342,13 +412,13 @@ TEST_P(RingParts, EventIsIgnoredWithoutEventIndex)
 		else
 			plx_shared16_write(plx_virtq_split_avail_event(queue), (uint16_t)(i * 7));
 		device->doorbell = quiet;
-		add(taken);
+		add(n);
 		plx_virtq_publish(queue, packed);
 		plx_virtq_kick(queue, packed);
 		EXPECT_EQ(device->doorbell, 3) << "it did not say that it wants none";
 		packed ? take_packed() : take_split();
 		ASSERT_TRUE(plx_virtq_ready(queue, packed));
-		ASSERT_EQ(plx_virtq_pop(queue, &len, true, packed), this);
+		ASSERT_EQ(plx_virtq_pop(queue, &len, true, packed), cookie_of(n));
 	}
 }
 
