@@ -156,6 +156,12 @@ static int take_languages(struct plx_emu_config *config, struct plx_address *add
 		found = plx_address_choice(address, "veto", vetoes, &veto);
 	if (found >= 0)
 		found = plx_address_bool(address, "dev.junk_len", &config->junk_len);
+	if (found >= 0 && veto != PLX_EMU_VETO_NONE &&
+		(interface == PLX_EMU_LEGACY_ONLY || driver_wants(address, "legacy", "on")))
+		return plx_fail(EINVAL,
+			"emu:%s: veto=%s does not go with the legacy interface, which has no way "
+			"to say no",
+			address->place, vetoes[veto]);
 	config->interface = (enum plx_emu_interface)interface;
 	config->handshake = (enum plx_emu_handshake)handshake;
 	config->veto = (enum plx_emu_veto)veto;

@@ -119,8 +119,13 @@ verdict 'the second veto of the proposal ends in FAILED and a reset' \
 verdict 'and is told' says \
 	"emu:net: at the step 'DRIVER_OK re-read' the device vetoes the configuration"
 verdict 'without a fault of the driver' faultless
-info emu:net,legacy=on,veto=config
-verdict 'there is no veto through the legacy interface' went 0 "$old" '00 01 03 07'
+for pair in legacy=on,veto=features legacy=on,veto=config dev.legacy=only,veto=config; do
+	info "emu:net,$pair"
+	verdict "there is no veto through the legacy interface: $pair is refused" refused \
+		"emu:net: veto=${pair##*=} does not go with the legacy interface, which has no way to say no"
+done
+info emu:net,legacy=on,veto=none
+verdict 'and without one there is nothing to refuse' went 0 "$old" '00 01 03 07'
 
 # --- a device that does not speak what the driver does
 info emu:net,handshake=device-ok,dev.handshake=modern
