@@ -128,8 +128,23 @@ static int visit_ctrl(plx_eth_counter_visit_fn *visit, void *arg, const struct n
 	return ret;
 }
 
+/* A visitor of the class, for what lies below it. */
+struct passing_on {
+	plx_eth_counter_visit_fn *visit;
+	void *arg;
+};
+
+static int pass_on(void *arg, const char *name, uint64_t value)
+{
+	const struct passing_on *to = arg;
+	struct plx_eth_counter counter = {name, value};
+
+	return to->visit(to->arg, &counter);
+}
+
 int net_visit_counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg)
 {
+	struct passing_on to = {visit, arg};
 	struct net *net = net_of(eth);
 	int ret = 0;
 
@@ -153,6 +168,8 @@ int net_visit_counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, voi
 	}
 	if (!ret && plx_virtio_has(net->virtio, VIRTIO_NET_F_CTRL_VQ))
 		ret = visit_ctrl(visit, arg, &net->ctrl);
+	if (!ret && net->virtio->function)
+		ret = plx_vfio_counters(net->virtio->function, pass_on, &to);
 	return ret;
 }
 

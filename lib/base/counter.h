@@ -25,4 +25,7 @@ static inline uint64_t plx_counter_read(const uint64_t *counter)
 	return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 
+/* Is told of each counter in turn; a result other than 0 ends the walk and is what it returns. */
+typedef int plx_counter_visit_fn(void *arg, const char *name, uint64_t value);
+
 #endif

@@ -27,6 +27,8 @@ void plx_emu_backlog_pop(struct plx_emu_backlog *backlog);
 struct plx_emu_peer;
 
 struct plx_emu_peer_ops {
+	/* It holds the frames that the driver sends against their numbers and checksums. */
+	bool checks;
 	/* The driver sent a frame. */
 	void (*send)(struct plx_emu_peer *peer, unsigned pair, const uint8_t *frame, uint32_t len);
 	/* The next frame for the driver, or NULL. It stays valid until take(). */

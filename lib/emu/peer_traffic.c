@@ -167,11 +167,14 @@ static void send(struct plx_emu_peer *peer, unsigned pair, const uint8_t *frame,
 	struct traffic *traffic = traffic_of(peer);
 	struct plx_emu_stats *stats = &peer->emu->stats;
 
-	(void)pair;
 	if (len < WORDS_AT || frame[MARK_AT] != MARK ||
 		get64(frame + SUM_AT) != checksum(frame, len) ||
 		frame[MARK_AT + 1] >= PLX_EMU_PAIRS) {
-		stats->altered++;
+		if (!stats->altered++)
+			plx_log(peer->emu->vfio.log, PLX_LOG_WARNING,
+				"%s: a frame of %u bytes that was sent on pair %u is not as it was "
+				"made, or was never numbered: peer.altered counts those that follow",
+				peer->emu->vfio.name, len, pair);
 		return;
 	}
 	check_number(stats, &traffic->check[frame[MARK_AT + 1]], get64(frame + NUMBER_AT));
@@ -197,8 +200,13 @@ static void end(struct plx_emu_peer *peer)
 	free(traffic);
 }
 
-static const struct plx_emu_peer_ops traffic_ops = {
-	.send = send, .peek = peek, .take = take, .reset = reset, .due = due, .close = end};
+static const struct plx_emu_peer_ops traffic_ops = {.checks = true,
+	.send = send,
+	.peek = peek,
+	.take = take,
+	.reset = reset,
+	.due = due,
+	.close = end};
 
 static void begin_frame(struct traffic *traffic)
 {

@@ -148,6 +148,26 @@ static int seam_reset(struct plx_vfio_device *device)
 	return 0;
 }
 
+/* What its peer found of the frames that the driver sent. */
+static int seam_counters(struct plx_vfio_device *device, plx_counter_visit_fn *visit, void *arg)
+{
+	struct plx_emu *emu = emu_of(device);
+	struct plx_emu_stats stats;
+	int ret;
+
+	if (!emu->peer->ops->checks)
+		return 0;
+	plx_emu_get_stats(emu, &stats);
+	ret = visit(arg, "peer.received", stats.checked);
+	if (!ret)
+		ret = visit(arg, "peer.lost", stats.lost);
+	if (!ret)
+		ret = visit(arg, "peer.altered", stats.altered);
+	if (!ret)
+		ret = visit(arg, "peer.doubled", stats.doubled);
+	return ret;
+}
+
 /* The driver lets go of it: from here on it reaches no memory. */
 static void seam_close(struct plx_vfio_device *device)
 {
@@ -171,5 +191,6 @@ const struct plx_vfio_ops plx_emu_seam_ops = {
 	.unmap = seam_unmap,
 	.set_irqs = seam_set_irqs,
 	.reset = seam_reset,
+	.counters = seam_counters,
 	.close = seam_close,
 };

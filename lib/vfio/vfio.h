@@ -2,6 +2,7 @@
 #ifndef PLX_VFIO_VFIO_H
 #define PLX_VFIO_VFIO_H
 
+#include "base/counter.h"
 #include "base/log.h"
 #include "mem/mem.h"
 
@@ -63,6 +64,11 @@ struct plx_vfio_ops {
 	 * -ENOTSUP when it cannot be; -errno.
 	 */
 	int (*reset)(struct plx_vfio_device *device);
+	/*
+	 * Show what the backend itself counted of the device; NULL where it counts nothing. Any
+	 * thread may call. Return: 0, or what @visit returned.
+	 */
+	int (*counters)(struct plx_vfio_device *device, plx_counter_visit_fn *visit, void *arg);
 	/* Give the device back. After this it reaches no memory. */
 	void (*close)(struct plx_vfio_device *device);
 };
@@ -113,6 +119,13 @@ uint32_t plx_mmio_read32(const struct plx_mmio *mmio, uint64_t offset);
 void plx_mmio_write8(const struct plx_mmio *mmio, uint64_t offset, uint8_t value);
 void plx_mmio_write16(const struct plx_mmio *mmio, uint64_t offset, uint16_t value);
 void plx_mmio_write32(const struct plx_mmio *mmio, uint64_t offset, uint32_t value);
+
+/* As the counters() of its backend. */
+static inline int plx_vfio_counters(
+	struct plx_vfio_device *device, plx_counter_visit_fn *visit, void *arg)
+{
+	return device->ops->counters ? device->ops->counters(device, visit, arg) : 0;
+}
 
 /* Give a device back; NULL is allowed. */
 static inline void plx_vfio_close(struct plx_vfio_device *device)

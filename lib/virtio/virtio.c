@@ -16,8 +16,9 @@ void plx_virtio_init(struct plx_virtio *virtio, const struct plx_virtio_transpor
 	virtio->limits = PLX_VIRTIO_LIMITS_DEFAULT;
 }
 
-void plx_virtio_init_pci(struct plx_virtio *virtio, const struct plx_vfio_device *vfio)
+void plx_virtio_init_pci(struct plx_virtio *virtio, struct plx_vfio_device *vfio)
 {
+	virtio->function = vfio;
 	virtio->log = vfio->log;
 	memcpy(virtio->name, vfio->name, sizeof(virtio->name));
 	virtio->numa_node = vfio->numa_node;

@@ -110,6 +110,7 @@ struct plx_virtio {
 	const struct plx_handshake *handshake;
 	const struct plx_log *log;
 	struct plx_mem *mem;
+	struct plx_vfio_device *function; /* the PCI function that it is; NULL: it is none */
 	char name[PLX_DEVICE_NAME_LEN];
 	unsigned device_id; /* VIRTIO_ID_NET, ... */
 	int numa_node;
@@ -152,7 +153,7 @@ void plx_virtio_init(struct plx_virtio *virtio, const struct plx_virtio_transpor
 	const struct plx_handshake *handshake, unsigned device_id, struct plx_mem *mem);
 
 /* And what it takes over from a PCI function. */
-void plx_virtio_init_pci(struct plx_virtio *virtio, const struct plx_vfio_device *vfio);
+void plx_virtio_init_pci(struct plx_virtio *virtio, struct plx_vfio_device *vfio);
 
 /*
  * plx_virtio_read_config() - Read fields of the device configuration as one consistent whole.

@@ -285,6 +285,36 @@ forwards()
 verdict 'fwd drives a device whose frames need packets longer than usual' forwards
 run timeout 60 "$pollux" info --trace --json emu:net,dev.mtu=9000,dev.mrg_rxbuf=off
 verdict 'and so does info' answers "j['started']" True
+# Numbered frames, from one card through the driver to the other, and what became of them.
+numbered()
+{
+	run timeout 60 "$pollux" fwd "$@" --mode=io --json
+}
+arrives_unaltered()
+{
+	[ "$status" -eq 0 ] && [ "$(query "(lambda c: c['peer.received'] > 0 and c['peer.altered'] == 0 \
+		and c['peer.doubled'] == 0)(j['ports'][1]['counters'])")" = True ] &&
+		! grep -q 'not as it was made' "$work/err"
+}
+numbered emu:net,peer=gen emu:net,peer=sink --time=1
+verdict 'fwd shows that numbered frames arrive unaltered' arrives_unaltered
+numbered emu:net,peer=gen emu:net,peer=none --time=0.2
+counts_nothing()
+{
+	[ "$status" -eq 0 ] && [ "$(query "[n for n in j['ports'][1]['counters'] if 'peer.' in n]")" = '[]' ]
+}
+verdict 'a peer that checks nothing counts nothing' counts_nothing
+numbered "emu:net,peer=gen,rate=200" "emu:net,peer=pcap:$work/numbered" --time=0.5
+# Behind the headers of the file and of its first frame, and in the middle of that frame.
+printf 'X' | dd of="$work/numbered" bs=1 seek=$((24 + 16 + 40)) conv=notrunc status=none
+numbered "emu:net,peer=replay:$work/numbered" emu:net,peer=sink --time=0.5
+tells_of_the_altered()
+{
+	[ "$status" -eq 0 ] && [ "$(query "(lambda c: c['peer.received'] > 0 and \
+		c['peer.altered'] > 0)(j['ports'][1]['counters'])")" = True ] &&
+		[ "$(grep -c '^pollux: warning: emu:net: .*not as it was made' "$work/err")" -eq 1 ]
+}
+verdict 'and that one of them was altered on its way' tells_of_the_altered
 mkfifo "$work/frames"
 timeout 60 head -c 24 "$work/frames" >/dev/null 2>&1 &
 run bash -c 'trap "" PIPE; exec "$@"' - \

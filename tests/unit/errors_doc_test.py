@@ -26,8 +26,9 @@ def sentences(root):
 
 def counters(root):
     """Names of counters, as drivers give them."""
-    for path in pathlib.Path(root, "drivers").rglob("*.c"):
-        yield from re.findall(r'"([a-z_]+(?:\.[a-z_]+)?)"', path.read_text())
+    for folder in ("drivers", "lib/emu"):
+        for path in pathlib.Path(root, folder).rglob("*.c"):
+            yield from re.findall(r'"([a-z_]+(?:\.[a-z_]+)?)"', path.read_text())
 
 
 def quotations(guide):
