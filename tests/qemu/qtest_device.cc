@@ -63,6 +63,7 @@ const struct plx_vfio_ops QtestDevice::ops = {
 	[](struct plx_vfio_device *device) {
 		return plx_fail(ENOTSUP, "%s: the function has no reset", device->name);
 	},
+	nullptr, /* it counts nothing */
 	[](struct plx_vfio_device *device) { of(device)->close(); },
 };
 
