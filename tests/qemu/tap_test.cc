@@ -174,6 +174,7 @@ TEST_P(Tap, WithSeveralQueuePairsIsDrivenByThoseThatTheDriverHas)
 	EXPECT_EQ(configuration(VIRTIO_NET_CFG_MAX_VIRTQUEUE_PAIRS, 2), pairs);
 	ASSERT_GE(info().max_queue_pairs, 1u);
 	ASSERT_LE(info().max_queue_pairs, pairs);
+	pool_config.count += 512u * pairs; /* each pair fills a ring of its own */
 	eth_config.queue_pairs = (uint16_t)(info().max_queue_pairs + 1);
 	EXPECT_EQ(try_configure(), -EINVAL);
 	eth_config.queue_pairs = info().max_queue_pairs;
