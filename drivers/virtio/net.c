@@ -408,6 +408,8 @@ static void close_device(struct plx_eth *eth)
 
 static void info(struct plx_eth *eth, struct plx_eth_info *info)
 {
+	/* Enough for whatever is configured afterwards. */
+	static const struct plx_eth_config longest_header = {.offloads = PLX_ETH_OFFLOAD_RX_HASH};
 	struct plx_eth_link link;
 	struct net *net = net_of(eth);
 
@@ -432,7 +434,7 @@ static void info(struct plx_eth *eth, struct plx_eth_info *info)
 	info->max_rx_ring = net->max_rx_ring;
 	info->max_tx_ring = net->max_tx_ring;
 	if (!plx_virtio_may_use(net->virtio, VIRTIO_NET_F_MRG_RXBUF))
-		info->min_data_size = frame_room(net, &net->wanted);
+		info->min_data_size = frame_room(net, &longest_header);
 	info->numa_node = net->virtio->numa_node;
 	/* The thread that polls may be changing the path that a queue takes. */
 	info->rx_path = net->rx ? __atomic_load_n(&net->rx[0].path, __ATOMIC_RELAXED) : "";
