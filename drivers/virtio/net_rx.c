@@ -421,7 +421,7 @@ int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
 	if (!err)
 		plx_virtq_set_room(queue->vq, queue->room);
 	if (!err)
-		queue->refill_at = (uint16_t)MAX(queue->vq->size / 2, 1);
+		queue->refill_at = (uint16_t)MAX(queue->vq->size / (queue->mergeable ? 8 : 2), 1);
 	return err;
 }
 
