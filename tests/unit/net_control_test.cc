@@ -354,8 +354,6 @@ class ControlModern : public ControlFixture, public ::testing::WithParamInterfac
 		use(GetParam());
 	}
 
-	static constexpr unsigned kTable = 128; /* entries that the card has at the most */
-
 	/* A UDP frame of IPv4, the flow of which is told by @port. */
 	static std::vector<uint8_t> flow(uint16_t port)
 	{
