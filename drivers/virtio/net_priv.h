@@ -62,8 +62,8 @@ struct net_rxq {
 	uint32_t offloads; /* of enum plx_eth_offload, those of receiving */
 	/*
 	 * Free descriptors at which the ring is filled up again: half of them, or an eighth where
-	 * a frame may take many. The longer that waits, the less
-	 * the device works on the lines that are being written.
+	 * a frame may take many. The longer that waits, the less the device works on the lines
+	 * that are being written.
 	 */
 	uint16_t refill_at;
 	uint32_t quiet; /* polls in a row that found nothing */
