@@ -54,7 +54,7 @@ static __always_inline_fn unsigned plx_virtq_take(struct plx_virtq *queue, void 
 {
 	/* What is of no run is for plx_virtq_pop(), and so is what lies behind it. */
 	if (unlikely(queue->odd)) {
-		*odd = true;
+		*odd = plx_virtq_ready(queue, packed);
 		return 0;
 	}
 	return packed ? plx_virtq_packed_take(queue, cookies, len, count, check_len, odd)
