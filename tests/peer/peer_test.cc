@@ -113,7 +113,7 @@ class Port
 	int pass_until_error(double seconds = 60)
 	{
 		auto deadline = Clock::now() + std::chrono::duration<double>(seconds);
-		uint32_t sent = 0, received = 0;
+		uint32_t sent = 0;
 		int moved = 0;
 
 		run++;
@@ -123,7 +123,6 @@ class Port
 			if (moved < 0)
 				break;
 			moved = receive(0, UINT32_MAX);
-			received += moved > 0 ? (uint32_t)moved : 0;
 		}
 		return moved < 0 ? moved : 0;
 	}
