@@ -81,8 +81,11 @@ static int start(struct look *look)
 static int open_device(struct look *look, const struct request *request)
 {
 	struct plx_context_config config = context_config(request->verbose);
-	int err = plx_context_create(&config, &look->ctx);
+	int err;
 
+	/* Nothing is moved fast here: huge pages are for those who do. */
+	config.page_size = 4096;
+	err = plx_context_create(&config, &look->ctx);
 	if (!err)
 		err = plx_eth_open(look->ctx, request->address, &look->eth);
 	if (err)

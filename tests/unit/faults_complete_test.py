@@ -13,8 +13,9 @@ import sys
 EXEMPT = {
     "it cannot fail, or what it answers is no error": """
         __ctype_b_loc __ctype_tolower_loc __errno_location __tls_get_addr _GLOBAL_OFFSET_TABLE_
-        freeifaddrs geteuid getpid inet_ntop memchr memcmp memcpy memmove memset pthread_self qsort sched_yield
-        sigfillset snprintf strchr strcmp strcspn strerror strerrordesc_np strlen strncmp strnlen
+        __cmsg_nxthdr freeifaddrs geteuid getpid inet_ntop memchr memcmp memcpy memmove memset
+        pthread_equal pthread_self qsort sched_yield sigfillset snprintf strchr strcmp strcpy
+        strcspn strerror strerrordesc_np strlen strncmp strnlen
         strrchr strspn strstr strtol strtoul strtoull vsnprintf __isoc99_sscanf numa_max_node""",
     "it gives back, and nothing could be done about a failure": """
         close fclose pthread_attr_destroy pthread_mutex_destroy pthread_mutexattr_destroy sem_destroy
