@@ -121,8 +121,10 @@ void plx_virtq_ring_doorbell(struct plx_virtq *queue)
 		transport->notify(queue->virtio, queue->index);
 		return;
 	}
-	/* A register write comes after all earlier writes to memory: the device finds what it is
-	 * told of. */
+	/*
+	 * A register write comes after all earlier writes to memory: the device finds what it is
+	 * told of.
+	 */
 	plx_mmio_write16(&queue->doorbell.window, 0, queue->doorbell.value);
 }
 
@@ -240,7 +242,6 @@ static struct plx_virtq *allocate(uint16_t size, bool packed)
 	queue->chain = (void *)((char *)queue->cookie + cookies);
 	queue->free = (void *)((char *)queue->chain + chains);
 	queue->free_mask = (uint16_t)(free_ring_size(size) - 1);
-	queue->free_ids = size;
 	queue->free_count = size;
 	queue->size = size;
 	queue->ordered = true;

@@ -78,7 +78,8 @@ struct plx_virtq_split {
 	uint16_t used_seen; /* the device's index when last read */
 };
 
-/* A packed ring (2.8). Places run from 0 to the queue's size, and a wrap bit flips on each round.
+/*
+ * A packed ring (2.8). Places run from 0 to the queue's size, and a wrap bit flips on each round.
  */
 struct plx_virtq_packed {
 	struct virtq_packed_desc *desc;
@@ -109,7 +110,7 @@ struct plx_virtq {
 	uint16_t *free;      /* private: a ring of free ids, when the queue is not ordered */
 	uint16_t free_mask;  /* of @free */
 	uint16_t free_first; /* of @free, running free */
-	uint16_t free_ids;   /* in @free, or not in flight */
+	uint16_t free_ids;   /* in @free */
 	uint16_t free_count; /* descriptors that are free */
 	uint16_t size;
 	uint16_t told; /* split.avail_idx or packed.avail_count when the device was last told */
@@ -196,8 +197,10 @@ struct plx_virtq_buffer {
 /* Take the id that is next, which is @turn while the queue is ordered. */
 static __always_inline_fn uint16_t plx_virtq_take_id(struct plx_virtq *queue, uint16_t turn)
 {
+	if (likely(queue->ordered))
+		return turn;
 	queue->free_ids--;
-	return likely(queue->ordered) ? turn : queue->free[queue->free_first++ & queue->free_mask];
+	return queue->free[queue->free_first++ & queue->free_mask];
 }
 
 static __always_inline_fn void plx_virtq_return_id(struct plx_virtq *queue, uint16_t id)
@@ -253,7 +256,8 @@ static __always_inline_fn void plx_virtq_notify(
 	}
 	plx_counter_add(&queue->counters.suppressed, 1);
 	queue->owed = true;
-	/* Who sends little and often may never see a full ring, and has the time to ask the clock.
+	/*
+	 * Who sends little and often may never see a full ring, and has the time to ask the clock.
 	 */
 	if (published < PLX_VIRTQ_MANY)
 		plx_virtq_idle(queue);
@@ -319,7 +323,6 @@ static __always_inline_fn uint16_t plx_virtq_end_chain(
 {
 	uint16_t count = (uint16_t)chain->count;
 
-	queue->free_ids++;
 	queue->odd = (uint16_t)(queue->odd - plx_virtq_is_odd(queue, chain));
 	*chain = (struct plx_virtq_chain){queue->room, 1};
 	return count;

@@ -4,6 +4,7 @@
 
 #include "virtio/virtq.h"
 
+#include <assert.h>
 #include <string.h>
 
 /*
@@ -101,8 +102,10 @@ static __always_inline_fn void plx_virtq_packed_kick(struct plx_virtq *queue)
 	if (old == queue->packed.avail_count)
 		return;
 	queue->told = queue->packed.avail_count;
-	/* The flags must be visible before the device's wish is read, or both may sleep
-	 * (2.8.21.3.1). */
+	/*
+	 * The flags must be visible before the device's wish is read, or both may sleep
+	 * (2.8.21.3.1).
+	 */
 	plx_barrier_full();
 	plx_virtq_notify(queue, plx_virtq_packed_wanted(queue, old), (uint16_t)(queue->told - old));
 }
@@ -204,7 +207,6 @@ static __always_inline_fn unsigned plx_virtq_packed_take(struct plx_virtq *queue
 		if (good < n)
 			break;
 	}
-	queue->free_ids = (uint16_t)(queue->free_ids + taken);
 	queue->free_count = (uint16_t)(queue->free_count + taken);
 	queue->in_flight = (uint16_t)(queue->in_flight - taken);
 	if (taken)
@@ -218,6 +220,7 @@ static __always_inline_fn void plx_virtq_packed_post(struct plx_virtq *queue, vo
 {
 	struct plx_virtq_packed *ring = &queue->packed;
 
+	assert(queue->ordered);
 	for (unsigned i = 0; i < count; i++) {
 		uint16_t at = ring->avail_at;
 		uint16_t flags = ring->avail_flags | (writable ? VIRTQ_DESC_F_WRITE : 0);
@@ -239,7 +242,6 @@ static __always_inline_fn void plx_virtq_packed_post(struct plx_virtq *queue, vo
 		}
 	}
 	ring->avail_count = (uint16_t)(ring->avail_count + count);
-	queue->free_ids = (uint16_t)(queue->free_ids - count);
 	queue->free_count = (uint16_t)(queue->free_count - count);
 	queue->in_flight = (uint16_t)(queue->in_flight + count);
 }

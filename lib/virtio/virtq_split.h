@@ -4,6 +4,7 @@
 
 #include "virtio/virtq.h"
 
+#include <assert.h>
 #include <string.h>
 
 /*
@@ -87,8 +88,10 @@ static __always_inline_fn void plx_virtq_split_kick(struct plx_virtq *queue)
 	if (old == now)
 		return;
 	queue->told = now;
-	/* The index must be visible before the device's wish is read, or both may sleep
-	 * (2.7.13.4.1). */
+	/*
+	 * The index must be visible before the device's wish is read, or both may sleep
+	 * (2.7.13.4.1).
+	 */
 	plx_barrier_full();
 	if (queue->event_idx)
 		wanted = plx_virtq_crossed(
@@ -150,7 +153,6 @@ static __always_inline_fn void *plx_virtq_split_pop(
 	if (likely(queue->ordered)) {
 		uint16_t count = plx_virtq_end_chain(queue, chain);
 
-		queue->free_ids = (uint16_t)(queue->free_ids + count - 1);
 		queue->first = (uint16_t)(queue->first + count);
 		return queue->cookie[id];
 	}
@@ -209,7 +211,6 @@ static __always_inline_fn unsigned plx_virtq_split_take(struct plx_virtq *queue,
 	}
 	ring->used_idx = (uint16_t)(ring->used_idx + taken);
 	queue->first = (uint16_t)(queue->first + taken);
-	queue->free_ids = (uint16_t)(queue->free_ids + taken);
 	queue->free_count = (uint16_t)(queue->free_count + taken);
 	queue->in_flight = (uint16_t)(queue->in_flight - taken);
 	queue->withheld = 0;
@@ -233,6 +234,7 @@ static __always_inline_fn void plx_virtq_split_post(struct plx_virtq *queue, voi
 	const struct plx_shared16 flags = plx_shared16(writable ? VIRTQ_DESC_F_WRITE : 0);
 	uint16_t turn = (uint16_t)(queue->first + queue->size - queue->free_count);
 
+	assert(queue->ordered);
 	for (unsigned i = 0; i < count; i++) {
 		uint16_t at = (uint16_t)(turn + i) & mask;
 		struct plx_shared16 *entry =
@@ -250,7 +252,6 @@ static __always_inline_fn void plx_virtq_split_post(struct plx_virtq *queue, voi
 			plx_shared16_write(entry, at);
 	}
 	ring->avail_idx = (uint16_t)(ring->avail_idx + count);
-	queue->free_ids = (uint16_t)(queue->free_ids - count);
 	queue->free_count = (uint16_t)(queue->free_count - count);
 	queue->in_flight = (uint16_t)(queue->in_flight + count);
 }
