@@ -23,8 +23,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Rounds over all rings between two looks at the sockets: so many that a look costs nothing, and no
- * more, since it is what a front end that starts waits for. */
+/*
+ * Rounds over all rings between two looks at the sockets: so many that a look costs nothing, and no
+ * more, since it is what a front end that starts waits for.
+ */
 #define ROUNDS 1024
 
 #define SOCKETS 4

@@ -28,7 +28,8 @@ void ring_be_quiet(const struct rings *rings, struct ring *ring)
 	}
 }
 
-/* With F_EVENT_IDX the wish is a place: one that was passed is not passed again for 2^16 buffers.
+/*
+ * With F_EVENT_IDX the wish is a place: one that was passed is not passed again for 2^16 buffers.
  */
 static void stay_quiet(const struct rings *rings, const struct ring *ring, uint16_t before)
 {

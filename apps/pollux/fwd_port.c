@@ -94,7 +94,8 @@ static int start_port(struct fwd_port *port)
 	if (err)
 		return err;
 	port->started = true;
-	/* What is forwarded is addressed to others; a device that cannot choose lets in everything.
+	/*
+	 * What is forwarded is addressed to others; a device that cannot choose lets in everything.
 	 */
 	err = plx_eth_set_rx_mode(port->eth, PLX_ETH_PROMISCUOUS, true);
 	if (err && err != -ENOTSUP && err != -EPERM)

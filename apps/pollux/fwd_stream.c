@@ -173,8 +173,10 @@ static int round_rx(struct fwd_stream *stream)
 	return received;
 }
 
-/* A full ring is what one wants of a sender: the frames that it does not take wait for the next
- * round. */
+/*
+ * A full ring is what one wants of a sender: the frames that it does not take wait for the next
+ * round.
+ */
 static int round_tx(struct fwd_stream *stream)
 {
 	struct plx_packet *frames[FWD_BURST_MAX];

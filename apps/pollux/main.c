@@ -38,8 +38,10 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	/* A reader that goes away shows itself by EPIPE, and a device in use is still closed in
-	 * order. */
+	/*
+	 * A reader that goes away shows itself by EPIPE, and a device in use is still closed in
+	 * order.
+	 */
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (argc < 2)
 		usage_error("no command is given: `pollux --help` lists the commands");

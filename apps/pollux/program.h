@@ -54,15 +54,19 @@ struct failure {
 int failure_note(struct failure *failure, int err);
 /* Note a failure of the program's own. @sentence is one to free() and is taken over. */
 void failure_take(struct failure *failure, int err, char *sentence);
-/* Tell what failed, if anything did and the log has not. Return: the exit status; the library finds
- * values with -EINVAL. */
+/*
+ * Tell what failed, if anything did and the log has not. Return: the exit status; the library finds
+ * values with -EINVAL.
+ */
 int failure_end(struct failure *failure);
 
-/* Say what is wrong with the command line, and end the program as argp does. Nothing is open yet.
+/*
+ * Say what is wrong with the command line, and end the program as argp does. Nothing is open yet.
  */
 _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2), cold));
 
-/* Let memory that malloc() and its like gave through; without it the program ends with a sentence.
+/*
+ * Let memory that malloc() and its like gave through; without it the program ends with a sentence.
  */
 void *must_have(void *memory);
 /* Print into memory to free(). */

@@ -115,7 +115,8 @@ static_assert(SAME_BIT(CSUM) && SAME_BIT(TSO4) && SAME_BIT(TSO6) && SAME_BIT(USO
 	"a queue's offloads are compared with a packet's");
 #undef SAME_BIT
 
-/* Bytes of all headers of a frame that is to be cut; 0 when they do not lie in its first segment.
+/*
+ * Bytes of all headers of a frame that is to be cut; 0 when they do not lie in its first segment.
  */
 static uint32_t header_len(const struct plx_packet *packet)
 {

@@ -297,7 +297,8 @@ static __always_inline_fn int finish(
 
 static void choose_path(struct net_rxq *queue);
 
-/* In whatever order the device returns its buffers, and in two descriptors each if it wants that.
+/*
+ * In whatever order the device returns its buffers, and in two descriptors each if it wants that.
  */
 static int receive_any_order(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)
 {

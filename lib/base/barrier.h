@@ -11,7 +11,8 @@
 static inline void plx_barrier_full(void)
 {
 #if defined(__x86_64__)
-	/* A locked access to the stack orders stores before loads as mfence does, in half the time.
+	/*
+	 * A locked access to the stack orders stores before loads as mfence does, in half the time.
 	 */
 	__asm__ volatile("lock; addl $0, -4(%%rsp)" ::: "memory", "cc");
 #else

@@ -34,8 +34,10 @@ struct plx_address {
 int plx_address_parse(struct plx_address *address, const char *text);
 void plx_address_free(struct plx_address *address);
 
-/* Each takes one option. Return: 1 when it was there, 0 when not (then @value is untouched),
- * -EINVAL. */
+/*
+ * Each takes one option. Return: 1 when it was there, 0 when not (then @value is untouched),
+ * -EINVAL.
+ */
 int plx_address_text(struct plx_address *address, const char *key, const char **value);
 int plx_address_bool(struct plx_address *address, const char *key, bool *value);
 int plx_address_number(

@@ -158,12 +158,16 @@ struct plx_emu_hooks {
 	void (*used_index)(void *arg, unsigned queue, uint16_t *index);
 	/* A descriptor of a packed ring is about to be marked as used. */
 	void (*used_flags)(void *arg, unsigned queue, uint16_t slot, uint16_t *flags);
-	/* Used descriptors of a packed ring are about to be published. Return: how many of those
-	   behind them are marked as used although they are not. */
+	/*
+	 * Used descriptors of a packed ring are about to be published. Return: how many of those
+	 * behind them are marked as used although they are not.
+	 */
 	unsigned (*used_extra)(void *arg, unsigned queue);
-	/* The device is about to say which notifications it wants. Split: avail_event with
-	   EVENT_IDX, otherwise the flags of the used ring. Packed: both fields of its event
-	   suppression. */
+	/*
+	 * The device is about to say which notifications it wants. Split: avail_event with
+	 * EVENT_IDX, otherwise the flags of the used ring. Packed: both fields of its event
+	 * suppression.
+	 */
 	void (*suppress)(void *arg, unsigned queue, uint16_t *event, uint16_t *flags);
 	/* The header of a received frame is about to be written. */
 	void (*rx_header)(void *arg, unsigned pair, uint8_t *header, size_t len);
@@ -269,12 +273,15 @@ unsigned plx_emu_breach_list(struct plx_emu *emu, struct plx_emu_breach *list, u
 void plx_emu_get_coalescing(
 	struct plx_emu *emu, unsigned queue, struct plx_emu_coalescing *coalescing);
 
-/* A frame arrives from outside for a pair, or PLX_EMU_ANY_PAIR. Return: 0; -EINVAL; -ENOBUFS when
+/*
+ * A frame arrives from outside for a pair, or PLX_EMU_ANY_PAIR. Return: 0; -EINVAL; -ENOBUFS when
  * the backlog is full.
  */
 int plx_emu_inject(struct plx_emu *emu, unsigned pair, const void *frame, size_t len);
-/* The same with the header that the driver sees in front, but for num_buffers; NULL: the card's
- * own. */
+/*
+ * The same with the header that the driver sees in front, but for num_buffers; NULL: the card's
+ * own.
+ */
 struct virtio_net_hdr;
 int plx_emu_inject_with(struct plx_emu *emu, unsigned pair, const struct virtio_net_hdr *header,
 	const void *frame, size_t len);

@@ -316,7 +316,8 @@ static inline bool plx_emu_accepted(const struct plx_emu *emu, unsigned bit)
 bool plx_emu_features_valid(struct plx_emu *emu);
 /* Whether a driver that understands the accepted set can run the device at all. */
 bool plx_emu_features_sufficient(struct plx_emu *emu);
-/* Notes what is wrong with the set accepted through the legacy interface, which cannot refuse it.
+/*
+ * Notes what is wrong with the set accepted through the legacy interface, which cannot refuse it.
  */
 void plx_emu_features_legacy(struct plx_emu *emu);
 
@@ -346,8 +347,10 @@ void plx_emu_net_check_framing(
 /* Whether a header in front of a frame is one that may be sent; receives it in the CPU's order. */
 bool plx_emu_net_header_valid(struct plx_emu *emu, const uint8_t *at, const uint8_t *frame,
 	uint32_t len, struct virtio_net_hdr *header);
-/* net_offload.c: complete and cut a frame, and send what becomes of it. Return: whether it could
- * be. */
+/*
+ * net_offload.c: complete and cut a frame, and send what becomes of it. Return: whether it could
+ * be.
+ */
 bool plx_emu_net_send(struct plx_emu *emu, unsigned pair, const struct virtio_net_hdr *header,
 	uint8_t *frame, uint32_t len);
 /* Whether a frame has a checksum of TCP or UDP, and a right one. */

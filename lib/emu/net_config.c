@@ -90,7 +90,8 @@ uint64_t plx_emu_net_config_read(struct plx_emu *emu, uint64_t offset, unsigned 
 	return value;
 }
 
-/* A legacy driver without a command for it sets the address here, byte by byte (virtio 1.4, 5.1.4).
+/*
+ * A legacy driver without a command for it sets the address here, byte by byte (virtio 1.4, 5.1.4).
  */
 static bool sets_mac(const struct plx_emu *emu, uint64_t offset, unsigned len)
 {

@@ -69,7 +69,8 @@ static bool same(const struct plx_emu_desc *one, const struct plx_emu_desc *othe
 	       (one->link == other->link || !(one->flags & VIRTQ_DESC_F_NEXT));
 }
 
-/* Make private copies of a chain's descriptors in the table. Return: false when the ring is broken.
+/*
+ * Make private copies of a chain's descriptors in the table. Return: false when the ring is broken.
  */
 static bool expose(struct plx_emu_queue *queue, struct plx_emu_buffer *buffer)
 {
@@ -219,7 +220,8 @@ static void check_untouched(struct plx_emu_queue *queue, const struct plx_emu_bu
 				at);
 		at = queue->snapshot[at].link;
 	}
-	/* Once as many buffers were used as the ring holds entries from here on, the slot is free.
+	/*
+	 * Once as many buffers were used as the ring holds entries from here on, the slot is free.
 	 */
 	if ((int16_t)(split->published - buffer->slot) <= 0 &&
 		plx_shared16_read(&split->avail->ring[buffer->slot & (queue->size - 1)]) !=

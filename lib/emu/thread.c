@@ -178,8 +178,10 @@ static void *run(void *arg)
 		/* Waiting on the processor that the driver needs is in vain. */
 		patience = MAX(patience / 2, PATIENCE_LEAST);
 		__atomic_store_n(&engine->asleep, true, __ATOMIC_RELAXED);
-		/* Whoever rings from here on sees the flag; what came before is found by this
-		 * round. */
+		/*
+		 * Whoever rings from here on sees the flag; what came before is found by this
+		 * round.
+		 */
 		plx_barrier_full();
 		if (!round_of_turns(engine, true) && !ending(engine))
 			doze(engine);

@@ -96,7 +96,8 @@ struct plx_eth {
 	const struct plx_eth_ops *ops;
 	const struct plx_eth_control_ops *control;
 	enum plx_eth_state state;
-	/* Set by the driver: a reset was not confirmed, and the device may still touch its buffers.
+	/*
+	 * Set by the driver: a reset was not confirmed, and the device may still touch its buffers.
 	 */
 	bool in_doubt;
 	struct plx_eth_settings settings;

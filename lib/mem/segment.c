@@ -143,7 +143,8 @@ static int open_file(uint64_t page_size, uint64_t length)
 	fd = memfd_create("pollux", flags);
 	if (fd < 0)
 		return -errno;
-	/* Another process may be handed the file (vhost-user); it must not cut it short under us.
+	/*
+	 * Another process may be handed the file (vhost-user); it must not cut it short under us.
 	 */
 	if (ftruncate(fd, (off_t)length) ||
 		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
@@ -205,7 +206,8 @@ static int back_with_pages(struct mem_segment *segment)
 	err = populate(shared);
 	if (err)
 		goto unmap;
-	/* Other people's traffic has no place in a core file; huge pages are not in it by default.
+	/*
+	 * Other people's traffic has no place in a core file; huge pages are not in it by default.
 	 */
 	(void)madvise(shared->address, shared->length, MADV_DONTDUMP);
 	return 0;

@@ -249,7 +249,8 @@ static bool put_back(const struct move *move)
 		return false;
 	plx_pci_read_driver(path, now);
 	if (strcmp(now, former) != 0) {
-		/* No other may take it meanwhile, nor may the override that was found prevent it.
+		/*
+		 * No other may take it meanwhile, nor may the override that was found prevent it.
 		 */
 		(void)set_override(move, former);
 		if (*now)

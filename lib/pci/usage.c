@@ -123,8 +123,10 @@ static int check_upper(void *arg, const char *name)
 {
 	const struct question *q = arg;
 
-	/* How the kernel names links to bridges, bonds, VLANs and the like that stand on an
-	 * interface. */
+	/*
+	 * How the kernel names links to bridges, bonds, VLANs and the like that stand on an
+	 * interface.
+	 */
 	if (strncmp(name, "upper_", 6) != 0)
 		return 0;
 	return plx_fail(EBUSY,

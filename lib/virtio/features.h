@@ -92,7 +92,8 @@ void plx_negotiation_init(
 /* Take the features that an address names as options. Return: 0; -EINVAL. */
 int plx_negotiation_options(struct plx_negotiation *negotiation, struct plx_address *address);
 
-/* The driver's own decision to leave a feature out, with the reason; the user may still demand it.
+/*
+ * The driver's own decision to leave a feature out, with the reason; the user may still demand it.
  */
 void plx_negotiation_decline(struct plx_negotiation *negotiation, unsigned bit, const char *why);
 

@@ -150,7 +150,8 @@ static int read_features(struct plx_virtio *virtio)
 
 	virtio->transport->read_features(virtio, &offered);
 	plx_trace_add(&virtio->trace, PLX_TRACE_FEATURES_READ, offered.word[0], offered.word[1]);
-	/* What was accepted when the device was configured must still be on offer when it starts.
+	/*
+	 * What was accepted when the device was configured must still be on offer when it starts.
 	 */
 	lost = (struct plx_features){{negotiation->accepted.word[0] & ~offered.word[0],
 		negotiation->accepted.word[1] & ~offered.word[1]}};

@@ -279,8 +279,10 @@ static void notify(struct plx_virtio *virtio, uint16_t queue)
 	uint64_t once = 1;
 
 	if (queue < VHOST_USER_RINGS && vhost->ring[queue].size) {
-		/* It fails only when 2^64 - 2 notifications wait, and then one more changes
-		 * nothing. */
+		/*
+		 * It fails only when 2^64 - 2 notifications wait, and then one more changes
+		 * nothing.
+		 */
 		(void)!write(vhost->ring[queue].kick, &once, sizeof(once));
 		return;
 	}

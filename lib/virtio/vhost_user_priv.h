@@ -160,8 +160,10 @@ bool vhost_user_net_is_control(const struct vhost_user *vhost, uint16_t index);
 /* Carry out a command. Return: the byte of acknowledgement (virtio 1.4, 5.1.9.5). */
 uint8_t vhost_user_net_command(struct vhost_user *vhost, const uint8_t *command, size_t len);
 
-/* What the driver is offered: the backend's features without those of the transport, and with what
- * the front end does. */
+/*
+ * What the driver is offered: the backend's features without those of the transport, and with what
+ * the front end does.
+ */
 uint64_t vhost_user_net_offer(const struct vhost_user *vhost);
 uint64_t vhost_user_net_config_size(const struct vhost_user *vhost);
 uint32_t vhost_user_net_read_config(struct vhost_user *vhost, unsigned offset, unsigned width);

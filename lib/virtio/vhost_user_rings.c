@@ -128,7 +128,8 @@ int vhost_user_enable_rings(struct vhost_user *vhost, unsigned first, unsigned e
 
 int vhost_user_start_rings(struct vhost_user *vhost)
 {
-	/* With the command for it, further pairs wait until the driver asks for them (5.1.9.5.5).
+	/*
+	 * With the command for it, further pairs wait until the driver asks for them (5.1.9.5.5).
 	 */
 	bool one_pair = plx_virtio_has(&vhost->virtio, VIRTIO_NET_F_MQ) && vhost->control.size;
 	int err;

@@ -48,7 +48,8 @@ struct plx_virtio_transport {
 	void (*write_status)(struct plx_virtio *virtio, uint8_t status);
 	void (*read_features)(struct plx_virtio *virtio, struct plx_features *features);
 	void (*write_features)(struct plx_virtio *virtio, const struct plx_features *features);
-	/* A counter that changes with the device configuration; NULL when the transport has none.
+	/*
+	 * A counter that changes with the device configuration; NULL when the transport has none.
 	 */
 	uint8_t (*read_generation)(struct plx_virtio *virtio);
 	/* Bytes of device configuration that can be read. */
@@ -76,7 +77,8 @@ struct plx_virtio_transport {
 	 * ones instead. Return: 0; -errno with plx_fail().
 	 */
 	int (*fault)(struct plx_virtio *virtio);
-	/* Make sure by other means that the device is quiet. Return: 0; -errno when it may not be.
+	/*
+	 * Make sure by other means that the device is quiet. Return: 0; -errno when it may not be.
 	 */
 	int (*reset_function)(struct plx_virtio *virtio);
 	const char *last_resort; /* what reset_function does, in words */

@@ -84,7 +84,8 @@ uint64_t plx_cycles_per_second(void)
 	found = ask_processor();
 	if (!found)
 		found = measure();
-	/* Of threads that come at the same time the first decides, so that all get the same answer.
+	/*
+	 * Of threads that come at the same time the first decides, so that all get the same answer.
 	 */
 	if (__atomic_compare_exchange_n(
 		    &rate, &known, found, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))

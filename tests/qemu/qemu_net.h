@@ -100,7 +100,8 @@ class QemuNet : public ::testing::Test
 	/* A frame for sending, in as many packets as it needs and now and then one more. */
 	struct plx_packet *build(const Frame &frame, unsigned variant);
 	static Frame bytes_of(const struct plx_packet *packet);
-	/* One round: send and inject what is due, look at what came. Return: frames moved; -errno.
+	/*
+	 * One round: send and inject what is due, look at what came. Return: frames moved; -errno.
 	 */
 	int pump(uint32_t send_to, uint32_t inject_to, bool gaps = false);
 	/*

@@ -28,8 +28,10 @@ struct MachineConfig {
 class Qtest
 {
       public:
-	/* Guest-physical addresses of the two pieces of memory, one below and one above the
-	 * devices. */
+	/*
+	 * Guest-physical addresses of the two pieces of memory, one below and one above the
+	 * devices.
+	 */
 	static constexpr uint64_t kLow = 0, kHigh = UINT64_C(4) << 30, kHalf = UINT64_C(2) << 30;
 
 	Qtest() = default;

@@ -60,7 +60,8 @@ class TapLink : public Link
 			AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, htons(kEthertype));
 		if (socket_ < 0 || ioctl(socket_, SIOCGIFFLAGS, &request))
 			return false;
-		/* What is sent while this program is busy waits here, and all of it must have room.
+		/*
+		 * What is sent while this program is busy waits here, and all of it must have room.
 		 */
 		(void)setsockopt(socket_, SOL_SOCKET, SO_RCVBUFFORCE, &kRoom, sizeof(kRoom));
 		request.ifr_flags |= IFF_UP;

@@ -22,7 +22,8 @@ constexpr size_t kFrameLeast = 60, kFrameMost = 1514;
 /* A frame with a number and a checksum, from and to addresses of nobody. */
 Frame make_frame(uint32_t number, size_t length);
 
-/* Return: the number of a frame as make_frame() made it; nothing for any other or an altered one.
+/*
+ * Return: the number of a frame as make_frame() made it; nothing for any other or an altered one.
  */
 std::optional<uint32_t> read_frame(const Frame &frame);
 

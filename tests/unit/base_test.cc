@@ -211,7 +211,8 @@ TEST(Shared, AReleasedIndexShowsWhatWasWrittenBefore)
 	EXPECT_EQ(stale, 0u);
 }
 
-/* Closely, so that both sides go on at the same time, but not when there is only one core for both.
+/*
+ * Closely, so that both sides go on at the same time, but not when there is only one core for both.
  */
 unsigned wait_beyond(const std::atomic<unsigned> &flag, unsigned value)
 {

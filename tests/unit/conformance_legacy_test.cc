@@ -176,7 +176,8 @@ TEST_F(Legacy, RingLiesInOnePieceAsTheInterfaceFixesIt)
 		EXPECT_EQ(queue.driver_area, address + 16u * size);
 		EXPECT_EQ(queue.device_area,
 			(address + 16u * size + 6u + 2u * size + 4095) & ~4095ull);
-		/* The driver has its parts there as well: its ring is filled, the device's empty.
+		/*
+		 * The driver has its parts there as well: its ring is filled, the device's empty.
 		 */
 		ASSERT_EQ(plx_emu_peek(card, queue.driver_area + 2, &idx, 2), 0);
 		EXPECT_EQ(idx, size);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "conformance.h"
 
-/* What the network driver puts in front of frames, and what it makes of its device
- * (virtio 1.4, 5.1). */
+/*
+ * What the network driver puts in front of frames, and what it makes of its device
+ * (virtio 1.4, 5.1).
+ */
 
 namespace
 {

@@ -81,8 +81,10 @@ class Beside : public ::testing::TestWithParam<Layout>
 
 	/* --- the device --- */
 
-	/* The device writes as much as says which chain it was; a driver that reads the length
-	   before it knows that the chain was used finds another. */
+	/*
+	 * The device writes as much as says which chain it was; a driver that reads the length
+	 * before it knows that the chain was used finds another.
+	 */
 	static uint32_t written_to(uint16_t n)
 	{
 		return 1 + n % kRoom;
@@ -220,7 +222,8 @@ class Beside : public ::testing::TestWithParam<Layout>
 			while (something_new())
 				packed ? take_packed() : take_split();
 			dally(&random);
-			/* It says that it wants to be told, and looks once more before it sleeps.
+			/*
+			 * It says that it wants to be told, and looks once more before it sleeps.
 			 */
 			__atomic_store_n(&device->doorbell, quiet, __ATOMIC_RELAXED);
 			wish(true);

@@ -172,7 +172,8 @@ class Net
 
 constexpr uint64_t kBase = bit(VIRTIO_F_VERSION_1) | bit(VIRTIO_F_ACCESS_PLATFORM);
 
-/* A device in steps, its memory, and a driver. The driver must be faultless unless a test says so.
+/*
+ * A device in steps, its memory, and a driver. The driver must be faultless unless a test says so.
  */
 class EmuTest : public testing::Test
 {

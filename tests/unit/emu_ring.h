@@ -101,8 +101,10 @@ class Ring
 	}
 	/* What a notification tells besides the queue: where the next buffer will stand. */
 	virtual uint16_t next_data() const = 0;
-	/* Interrupt when the buffer that has this number from the start, each of one descriptor, is
-	   used; needs the event index. */
+	/*
+	 * Interrupt when the buffer that has this number from the start, each of one descriptor, is
+	 * used; needs the event index.
+	 */
 	virtual void interrupt_after(unsigned number) = 0;
 	virtual void interrupts(bool on) = 0;
 

@@ -50,8 +50,10 @@ class EmuTapTest : public EmuTest
 	{
 		unsigned user = getuid();
 
-		/* Root may have one at once; others as root of a user namespace, if the kernel lets
-		   them. */
+		/*
+		 * Root may have one at once; others as root of a user namespace, if the kernel lets
+		 * them.
+		 */
 		if (!unshare(CLONE_NEWNET))
 			return;
 		if (unshare(CLONE_NEWUSER | CLONE_NEWNET))

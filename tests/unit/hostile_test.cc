@@ -437,8 +437,10 @@ TEST_P(HostileRun, No20_IdOutsideTheRingInTheMiddleOfAFrameBreaksTheQueue)
 	expect_recovery();
 }
 
-/* The order of the ring is lost where no run of buffers shows it: behind the last that was asked
- * for. */
+/*
+ * The order of the ring is lost where no run of buffers shows it: behind the last that was asked
+ * for.
+ */
 TEST_P(HostileRun, No21_BufferOutOfTurnInTheMiddleOfAFrameComesBackOnce)
 {
 	auto frame = make_frame(600, 1);

@@ -3,7 +3,8 @@
 
 #include <algorithm>
 
-/* What happens to bursts when a device leaves the order in the middle of one, or breaks the queue.
+/*
+ * What happens to bursts when a device leaves the order in the middle of one, or breaks the queue.
  */
 
 namespace
@@ -58,8 +59,10 @@ class Order : public NetFixture, public ::testing::WithParamInterface<bool>
 bool Order::lie;
 unsigned Order::kicks;
 
-/* The order was gone when a chain had looked for room, and a run was posted over what was in
- * flight. */
+/*
+ * The order was gone when a chain had looked for room, and a run was posted over what was in
+ * flight.
+ */
 TEST_P(Order, LostWhileAChainLooksForRoomNoRunIsPosted)
 {
 	std::vector<std::vector<uint8_t>> want;

@@ -405,7 +405,8 @@ TEST_F(PciBind, FilesOfSysfsAreWrittenInOneGo)
 {
 	PciMachine::Path bus = machine.top / "sys/bus/pci";
 
-	/* Without a kernel behind the files nobody takes the function, which is what is reported.
+	/*
+	 * Without a kernel behind the files nobody takes the function, which is what is reported.
 	 */
 	machine.root.store = nullptr;
 	for (const char *file :

@@ -12,7 +12,8 @@
 namespace
 {
 
-/* What each side notes, a line for a fact:
+/*
+ * What each side notes, a line for a fact:
  *
  *     status <- 0b        the status was written
  *     status -> 0b        it was read

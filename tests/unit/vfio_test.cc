@@ -167,8 +167,10 @@ TEST_F(Vfio, LaterGroupThatCannotReachTheReservationIsRefused)
 	void *address = must_alloc(MiB);
 	uint64_t iova = plx_mem_iova(mem, address);
 
-	/* It reaches what is mapped, so that the kernel has nothing against it, but not what may
-	 * come. */
+	/*
+	 * It reaches what is mapped, so that the kernel has nothing against it, but not what may
+	 * come.
+	 */
 	kernel.group[13].ranges = {{iova, iova + 16 * MiB - 1}};
 	expect_refused(ERANGE, "does not reach the context's memory", "0000:00:04.0", 13);
 	EXPECT_FALSE(kernel.group[13].joined);
@@ -277,7 +279,8 @@ TEST_F(Vfio, DeviceThatIsNotPciIsRefused)
 TEST_F(Vfio, RemovedDeviceIsRefused)
 {
 	memset(kernel.device["0000:00:03.0"].region[VFIO_PCI_CONFIG_REGION_INDEX].bytes, 0xff, 64);
-	/* All ones is also what the model calls a bus master: let nothing be joined to it before.
+	/*
+	 * All ones is also what the model calls a bus master: let nothing be joined to it before.
 	 */
 	plx_vfio_device *device = nullptr;
 

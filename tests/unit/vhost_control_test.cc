@@ -10,7 +10,8 @@ extern "C" {
 #include "virtio/virtq_ring.h"
 }
 
-/* The control queue, which the front end serves itself, and the pairs of queues that it commands.
+/*
+ * The control queue, which the front end serves itself, and the pairs of queues that it commands.
  */
 
 #define PAIRS   4

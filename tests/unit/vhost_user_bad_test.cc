@@ -148,8 +148,10 @@ TEST_P(VhostNonsense, IsToldInASentenceAndLeavesNothingOpen)
 			VHOST_USER_SET_OWNER, VHOST_USER_SET_FEATURES, VHOST_USER_SET_VRING_KICK}) {
 		backend->protocol = P(REPLY_ACK) | P(STATUS);
 		new_backend();
-		/* What is sent before an acknowledgement was agreed on would answer the next
-		 * question. */
+		/*
+		 * What is sent before an acknowledgement was agreed on would answer the next
+		 * question.
+		 */
 		spoil(request, [=] { return GetParam().how(backend.get(), request); });
 		int err = live(",timeout=40,wait=5000");
 		ASSERT_LT(err, 0) << "request " << request;

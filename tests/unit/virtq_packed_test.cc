@@ -381,7 +381,8 @@ TEST_F(Packed, WhatTheDeviceWritesOverAChainHasNoEffect)
 			unsigned at = (used_at + i) % 16;
 			bool wrap = used_at + i < 16 ? used_wrap : !used_wrap;
 
-			/* Neither used nor available for whoever comes by, and otherwise nonsense.
+			/*
+			 * Neither used nor available for whoever comes by, and otherwise nonsense.
 			 */
 			plx_shared64_write(&desc(at)->addr, ~UINT64_C(0));
 			plx_shared32_write(&desc(at)->len, ~0u);

@@ -41,7 +41,8 @@ struct Settings {
 	}
 };
 
-/* Whether a call succeeded; otherwise the test has failed, for the reason that the library gives.
+/*
+ * Whether a call succeeded; otherwise the test has failed, for the reason that the library gives.
  */
 inline bool done(int result, const char *call)
 {
