@@ -3,50 +3,8 @@
 # The program's manners: every fault is told in one sentence with the right status, before anything
 # is touched. Takes the program's path and speaks TAP. No function is bound, and what is driven is in
 # software.
-set -u
-
-pollux=$(realpath "$1")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-chmod 755 "$work"
-checks=0
-failures=0
-
-# verdict NAME COMMAND...: one line, by the status of COMMAND.
-verdict()
-{
-	local name=$1
-	shift
-	checks=$((checks + 1))
-	if "$@"; then
-		echo "ok $checks - $name"
-	else
-		failures=$((failures + 1))
-		echo "not ok $checks - $name"
-		sed 's/^/# stdout: /' "$work/out" | head -n 5
-		sed 's/^/# stderr: /' "$work/err" | head -n 20
-		echo "# status: $status"
-	fi
-}
-
-skip()
-{
-	checks=$((checks + 1))
-	echo "ok $checks - $1 # SKIP $2"
-}
-
-run()
-{
-	"$@" >"$work/out" 2>"$work/err" </dev/null
-	status=$?
-}
-
-# One sentence on standard error that matches $2, status $1, and nothing on standard output.
-is_refusal()
-{
-	[ "$status" -eq "$1" ] && [ ! -s "$work/out" ] && [ "$(wc -l <"$work/err")" -eq 1 ] &&
-		grep -q '^pollux: .' "$work/err" && grep -qE -- "$2" "$work/err"
-}
+# shellcheck source=tests/unit/program_lib.sh
+. "$(dirname "$0")/program_lib.sh"
 
 # refuses NAME STATUS PATTERN ARGUMENT...
 refuses()
@@ -60,13 +18,6 @@ refuses()
 succeeds()
 {
 	[ "$status" -eq 0 ] && [ ! -s "$work/err" ] && grep -qE -- "$1" "$work/out"
-}
-
-# query EXPRESSION: what a Python expression makes of the JSON in "out", as j.
-query()
-{
-	python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); print(eval(sys.argv[2]))' \
-		"$work/out" "$1" 2>/dev/null
 }
 
 answers()
@@ -350,5 +301,4 @@ run "$pollux" info --json emu:net,dev.queues=4
 verdict 'info tells offloads, speed and queues' answers \
 	'"tx_tso4" in j["offloads"] and j["speed"] == 10000 and j["max_queue_pairs"] == 4' True
 
-echo "1..$checks"
-[ "$failures" -eq 0 ]
+finish

@@ -2,36 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # What `pollux info --trace` shows of each handshake with an emulated device, and how it ends. Takes
 # the program's path and speaks TAP. Needs no right and no hardware.
-set -u
-
-pollux=$(realpath "$1")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-checks=0
-failures=0
-status=0
-
-# verdict NAME COMMAND...: one line, by the status of COMMAND.
-verdict()
-{
-	local name=$1
-	shift
-	checks=$((checks + 1))
-	if "$@"; then
-		echo "ok $checks - $name"
-	else
-		failures=$((failures + 1))
-		echo "not ok $checks - $name"
-		sed 's/^/# stdout: /' "$work/out" | tail -n 40
-		sed 's/^/# stderr: /' "$work/err" | head -n 20
-		echo "# status: $status"
-	fi
-}
+# shellcheck source=tests/unit/program_lib.sh
+. "$(dirname "$0")/program_lib.sh"
 
 info()
 {
-	"$pollux" info --trace "$@" >"$work/out" 2>"$work/err" </dev/null
-	status=$?
+	run "$pollux" info --trace "$@"
 }
 
 # The names of the steps, and the status bytes that were written, in one line each.
@@ -60,7 +36,7 @@ says()
 # One sentence, nothing on standard output, and the status of a usage error.
 refused()
 {
-	[ "$status" -eq 64 ] && [ ! -s "$work/out" ] && [ "$(wc -l <"$work/err")" -eq 1 ] && says "$1"
+	is_refusal 64 "^pollux: $1"
 }
 
 faultless()
@@ -175,5 +151,4 @@ no_interface()
 }
 verdict 'a device without the legacy interface cannot be driven through it' no_interface
 
-echo "1..$checks"
-[ "$failures" -eq 0 ]
+finish
