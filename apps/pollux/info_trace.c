@@ -94,6 +94,9 @@ static int print_entry(void *arg, const struct plx_trace_entry *entry)
 		(void)printf("  queue %" PRIu64 " with %" PRIu64 " entries\n", entry->value,
 			entry->value_high);
 		break;
+	case PLX_TRACE_QUEUE_RESET:
+		(void)printf("  queue %" PRIu64 " is to be reset\n", entry->value);
+		break;
 	case PLX_TRACE_NOTIFY:
 		(void)printf("  queue %" PRIu64 " notified\n", entry->value);
 		break;
@@ -116,6 +119,7 @@ static const char *const kinds[] = {
 	[PLX_TRACE_FEATURES_READ] = "features_read",
 	[PLX_TRACE_FEATURES_WRITE] = "features_write",
 	[PLX_TRACE_QUEUE] = "queue",
+	[PLX_TRACE_QUEUE_RESET] = "queue_reset",
 	[PLX_TRACE_NOTIFY] = "notify",
 };
 
@@ -147,6 +151,7 @@ static int add_entry(void *arg, const struct plx_trace_entry *entry)
 		json_add_number(object, "queue", entry->value);
 		json_add_number(object, "entries", entry->value_high);
 		break;
+	case PLX_TRACE_QUEUE_RESET:
 	case PLX_TRACE_NOTIFY:
 		json_add_number(object, "queue", entry->value);
 		break;

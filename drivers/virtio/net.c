@@ -151,7 +151,7 @@ static int check_room(struct net *net, const struct plx_eth_config *config)
 		net->virtio->name, entries, size, needed);
 }
 
-static int choose_rings(struct net *net, struct plx_eth_config *config)
+int net_choose_rings(struct net *net, struct plx_eth_config *config)
 {
 	int err = choose_ring(net, "receive", net->max_rx_ring, &config->rx_ring);
 
@@ -227,7 +227,7 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 	}
 	err = check_pairs(net, config);
 	if (!err)
-		err = choose_rings(net, &wanted);
+		err = net_choose_rings(net, &wanted);
 	if (!err)
 		err = allocate_queues(net, config->queue_pairs);
 	if (!err)
@@ -242,14 +242,12 @@ static int set_up(void *arg)
 	struct net *net = arg;
 
 	for (unsigned i = 0; i < net->eth.queue_pairs; i++) {
-		int err = net_rx_create(net, &net->rx[i], (uint16_t)VIRTIO_NET_RXQ(i));
+		int err = net_rx_create(net, i, net->wanted.rx_ring);
 
 		if (!err)
-			err = net_tx_create(net, &net->tx[i], (uint16_t)VIRTIO_NET_TXQ(i));
+			err = net_tx_create(net, i, net->wanted.tx_ring);
 		if (err)
 			return err;
-		/* What is to be received may never come; what is sent should go. */
-		net->tx[i].vq->stall.patience = net->virtio->limits.stall;
 	}
 	return net_ctrl_create(net);
 }
@@ -293,10 +291,6 @@ static void disconnect(struct net *net)
 static void release(struct net *net)
 {
 	for (unsigned i = 0; i < net->eth.queue_pairs; i++) {
-		if (net->rx[i].vq)
-			net->rx[i].ring = net->rx[i].vq->counters;
-		if (net->tx[i].vq)
-			net->tx[i].ring = net->tx[i].vq->counters;
 		net_rx_release(&net->rx[i]);
 		net_tx_release(&net->tx[i]);
 	}
@@ -383,7 +377,8 @@ static int resume(struct plx_eth *eth)
 
 	for (unsigned i = 0; !err && i < eth->queue_pairs; i++) {
 		/* The time that it was suspended is none in which it should have finished. */
-		net->tx[i].vq->stall.since = 0;
+		if (net->tx[i].vq)
+			net->tx[i].vq->stall.since = 0;
 		net->rx[i].base.burst = net->rx[i].suspended;
 		net->tx[i].base.burst = net->tx[i].suspended;
 	}
@@ -523,6 +518,8 @@ static int probe(struct net *net, struct plx_address *address)
 		plx_negotiation_legacy(&virtio->negotiation);
 		plx_features_add(&virtio->negotiation.understood, VIRTIO_F_ANY_LAYOUT);
 	}
+	if (virtio->transport->exclude)
+		virtio->transport->exclude(virtio);
 	err = read_options(net, address);
 	if (!err)
 		err = plx_handshake_probe(virtio);

@@ -220,6 +220,14 @@ extern const struct plx_eth_control_ops net_control_ops;
 /* Bring all configured pairs into use, on a device that has just gone live. */
 int net_start_pairs(struct net *net);
 
+/* net_queue.c: one queue stopped and started while the others run. */
+int net_stop_queue(struct plx_eth *eth, enum plx_eth_direction direction, unsigned index);
+int net_start_queue(
+	struct plx_eth *eth, enum plx_eth_direction direction, unsigned index, uint16_t entries);
+
+/* net.c: whether rings of such sizes can be had; a 0 becomes the one to use. */
+int net_choose_rings(struct net *net, struct plx_eth_config *config);
+
 /* net_events.c */
 int net_get_link(struct plx_eth *eth, struct plx_eth_link *link);
 int net_poll_events(struct plx_eth *eth);
@@ -231,13 +239,14 @@ int net_visit_counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, voi
 int net_device_stats(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);
 
 /* net_rx.c */
-int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index);
+/* The queue of a pair, with a ring of so many entries. */
+int net_rx_create(struct net *net, unsigned pair, uint16_t entries);
 int net_rx_fill(struct net_rxq *queue);
 void net_rx_run(struct net *net, struct net_rxq *queue);
 void net_rx_release(struct net_rxq *queue);
 
 /* net_tx.c */
-int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index);
+int net_tx_create(struct net *net, unsigned pair, uint16_t entries);
 void net_tx_run(struct net_txq *queue);
 /* The queue is set up and not in use: its bursts fail. */
 void net_tx_park(struct net_txq *queue);

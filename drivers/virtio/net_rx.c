@@ -403,8 +403,9 @@ static void choose_path(struct net_rxq *queue)
 
 /* --- life --- */
 
-int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
+int net_rx_create(struct net *net, unsigned pair, uint16_t entries)
 {
+	struct net_rxq *queue = &net->rx[pair];
 	struct plx_pool *pool = net->wanted.pool;
 	int err;
 
@@ -418,12 +419,14 @@ int net_rx_create(struct net *net, struct net_rxq *queue, uint16_t index)
 	queue->map = plx_pool_map(pool);
 	err = plx_pool_cache_create(pool, &queue->cache);
 	if (!err)
-		err = plx_virtq_create(net->virtio, index, net->wanted.rx_ring, 1024, &queue->vq);
-	if (!err)
-		plx_virtq_set_room(queue->vq, queue->room);
-	if (!err)
-		queue->refill_at = (uint16_t)MAX(queue->vq->size / (queue->mergeable ? 8 : 2), 1);
-	return err;
+		err = plx_virtq_create(
+			net->virtio, (uint16_t)VIRTIO_NET_RXQ(pair), entries, 1024, &queue->vq);
+	if (err)
+		return err;
+	plx_virtq_set_room(queue->vq, queue->room);
+	queue->vq->counters = queue->ring;
+	queue->refill_at = (uint16_t)MAX(queue->vq->size / (queue->mergeable ? 8 : 2), 1);
+	return 0;
 }
 
 int net_rx_fill(struct net_rxq *queue)
@@ -451,6 +454,8 @@ void net_rx_release(struct net_rxq *queue)
 	unsigned cursor = 0;
 
 	queue->base.burst = plx_eth_rx_stopped;
+	if (queue->vq)
+		queue->ring = queue->vq->counters;
 	while (queue->vq && (packet = plx_virtq_reclaim(queue->vq, &cursor)))
 		plx_pool_put(queue->cache, &packet, 1);
 	plx_virtq_destroy(queue->vq);

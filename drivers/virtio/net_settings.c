@@ -139,6 +139,29 @@ static int send_pairs(struct net *net, uint16_t pairs)
 	return net_ctrl_send(net, &command, NULL);
 }
 
+/* A queue that was stopped alone stays so. */
+static void use_tx(struct net_txq *queue, bool use)
+{
+	if (queue->base.burst == plx_eth_tx_stopped)
+		return;
+	if (use)
+		net_tx_run(queue);
+	else
+		net_tx_park(queue);
+}
+
+/* Queues in use have to be set up (5.1.9.5.5). */
+static int check_complete(struct net *net, uint16_t pairs)
+{
+	for (unsigned i = 0; i < pairs; i++)
+		if (!net->rx[i].vq || !net->tx[i].vq)
+			return plx_fail(EBUSY,
+				"%s: queue pair %u cannot be in use while its %s queue is stopped: start "
+				"it first",
+				net->virtio->name, i, net->rx[i].vq ? "transmit" : "receive");
+	return 0;
+}
+
 /* From the moment of the command on, queues beyond it carry nothing (5.1.9.5.5). */
 static int set_queue_pairs(struct plx_eth *eth, uint16_t pairs)
 {
@@ -148,13 +171,16 @@ static int set_queue_pairs(struct plx_eth *eth, uint16_t pairs)
 
 	if (err || eth->state != PLX_ETH_STARTED)
 		return err;
+	err = check_complete(net, pairs);
+	if (err)
+		return err;
 	for (unsigned i = pairs; i < before; i++)
-		net_tx_park(&net->tx[i]);
+		use_tx(&net->tx[i], false);
 	err = send_pairs(net, pairs);
 	if (!err)
 		net->pairs_in_use = pairs;
 	for (unsigned i = 0; i < net->pairs_in_use; i++)
-		net_tx_run(&net->tx[i]);
+		use_tx(&net->tx[i], true);
 	return err;
 }
 
@@ -448,6 +474,8 @@ const struct plx_eth_control_ops net_control_ops = {
 	.set_coalescing = set_coalescing,
 	.set_rx_offloads = set_rx_offloads,
 	.get_coalescing = get_coalescing,
+	.stop_queue = net_stop_queue,
+	.start_queue = net_start_queue,
 	.ack_announce = ack_announce,
 	.poll_events = net_poll_events,
 	.device_stats = net_device_stats,

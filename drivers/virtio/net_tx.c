@@ -443,8 +443,9 @@ static int prepare(struct plx_eth_txq *base, struct plx_packet *const *packets, 
 
 /* --- life --- */
 
-int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index)
+int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
 {
+	struct net_txq *queue = &net->tx[pair];
 	int err;
 
 	queue->header_len = net_header_len(net->virtio);
@@ -460,12 +461,16 @@ int net_tx_create(struct net *net, struct net_txq *queue, uint16_t index)
 	err = plx_pool_cache_create(net->wanted.pool, &queue->cache);
 	if (err)
 		return err;
-	err = plx_virtq_create(net->virtio, index, net->wanted.tx_ring, 1024, &queue->vq);
-	if (!err) {
-		queue->reclaim_below = queue->vq->size / 4;
-		queue->worth_while = (uint16_t)MAX(queue->vq->size / 4, 1);
-	}
-	return err;
+	err = plx_virtq_create(
+		net->virtio, (uint16_t)VIRTIO_NET_TXQ(pair), entries, 1024, &queue->vq);
+	if (err)
+		return err;
+	queue->vq->counters = queue->ring;
+	queue->reclaim_below = queue->vq->size / 4;
+	queue->worth_while = (uint16_t)MAX(queue->vq->size / 4, 1);
+	/* What is to be received may never come; what is sent should go. */
+	queue->vq->stall.patience = net->virtio->limits.stall;
+	return 0;
 }
 
 void net_tx_run(struct net_txq *queue)
@@ -489,6 +494,8 @@ void net_tx_release(struct net_txq *queue)
 
 	queue->base.burst = plx_eth_tx_stopped;
 	queue->base.prepare = plx_eth_prepare_stopped;
+	if (queue->vq)
+		queue->ring = queue->vq->counters;
 	while (queue->vq && (packet = plx_virtq_reclaim(queue->vq, &cursor)))
 		plx_packet_free(packet);
 	plx_virtq_destroy(queue->vq);

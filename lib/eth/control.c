@@ -356,6 +356,45 @@ int plx_eth_get_coalescing(struct plx_eth *eth, enum plx_eth_direction direction
 
 /* --- offloads, link, events --- */
 
+/* --- single queues --- */
+
+static int stop_queue(struct plx_eth *eth, enum plx_eth_direction direction, unsigned index)
+{
+	int err = check_queue(eth, direction, index, false);
+
+	if (!err && !eth->control->stop_queue)
+		err = plx_fail(ENOTSUP, "%s: its driver cannot stop a single queue", name_of(eth));
+	return err ? err : eth->control->stop_queue(eth, direction, index);
+}
+
+int plx_eth_stop_queue(struct plx_eth *eth, enum plx_eth_direction direction, unsigned index)
+{
+	LOCKED(eth, check_started, stop_queue(eth, direction, index));
+}
+
+/* The reset took what was said of this queue from the device (virtio 1.4, 5.1.9.5.9). */
+static int start_queue(
+	struct plx_eth *eth, enum plx_eth_direction direction, unsigned index, uint16_t entries)
+{
+	const struct plx_eth_coalescing *each = eth->settings.each[direction];
+	int err = check_queue(eth, direction, index, false);
+
+	if (!err && !eth->control->start_queue)
+		err = plx_fail(ENOTSUP, "%s: its driver cannot start a single queue", name_of(eth));
+	if (!err)
+		err = eth->control->start_queue(eth, direction, index, entries);
+	if (err || !each || !each[index].set)
+		return err;
+	return eth->control->set_coalescing(
+		eth, direction, index, each[index].max_packets, each[index].max_usecs);
+}
+
+int plx_eth_start_queue(
+	struct plx_eth *eth, enum plx_eth_direction direction, unsigned index, uint16_t entries)
+{
+	LOCKED(eth, check_started, start_queue(eth, direction, index, entries));
+}
+
 static int set_rx_offloads(struct plx_eth *eth, uint32_t offloads)
 {
 	int err = eth->control->set_rx_offloads(eth, offloads);

@@ -53,6 +53,9 @@ struct plx_eth_control_ops {
 	/* These only of a started device. */
 	int (*get_coalescing)(struct plx_eth *eth, enum plx_eth_direction direction, unsigned queue,
 		uint32_t *max_packets, uint32_t *max_usecs);
+	int (*stop_queue)(struct plx_eth *eth, enum plx_eth_direction direction, unsigned index);
+	int (*start_queue)(struct plx_eth *eth, enum plx_eth_direction direction, unsigned index,
+		uint16_t entries);
 	int (*ack_announce)(struct plx_eth *eth);
 	int (*poll_events)(struct plx_eth *eth);
 	int (*device_stats)(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);

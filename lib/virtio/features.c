@@ -31,11 +31,9 @@ static const struct plx_feature_entry common[] = {
 	{VIRTIO_F_ORDER_PLATFORM, "F_ORDER_PLATFORM", "order_platform", NOT_USED, NULL, NULL},
 #endif
 	{VIRTIO_F_SR_IOV, "F_SR_IOV", "sr_iov", NOT_USED, NULL, NULL},
-	{VIRTIO_F_NOTIFICATION_DATA, "F_NOTIFICATION_DATA", "notification_data", NOT_USED, NULL,
-		NULL},
-	{VIRTIO_F_NOTIF_CONFIG_DATA, "F_NOTIF_CONFIG_DATA", "notif_config_data", NOT_USED, NULL,
-		NULL},
-	{VIRTIO_F_RING_RESET, "F_RING_RESET", "ring_reset", NOT_USED, NULL, NULL},
+	{VIRTIO_F_NOTIFICATION_DATA, "F_NOTIFICATION_DATA", "notification_data", NULL, NULL, NULL},
+	{VIRTIO_F_NOTIF_CONFIG_DATA, "F_NOTIF_CONFIG_DATA", "notif_config_data", NULL, NULL, NULL},
+	{VIRTIO_F_RING_RESET, "F_RING_RESET", "ring_reset", NULL, NULL, NULL},
 	{VIRTIO_F_ADMIN_VQ, "F_ADMIN_VQ", "admin_vq", NOT_USED, NULL, NULL},
 	{VIRTIO_F_SUSPEND, "F_SUSPEND", "suspend", NULL, NULL, NULL},
 };
@@ -97,14 +95,18 @@ void plx_negotiation_decline(struct plx_negotiation *negotiation, unsigned bit, 
 	negotiation->why[bit] = why;
 }
 
+void plx_negotiation_exclude(struct plx_negotiation *negotiation, unsigned bit, const char *why)
+{
+	if (!plx_features_has(&negotiation->understood, bit))
+		return;
+	plx_features_remove(&negotiation->understood, bit);
+	negotiation->why[bit] = why;
+}
+
 void plx_negotiation_legacy(struct plx_negotiation *negotiation)
 {
-	for (unsigned bit = PLX_FEATURE_LEGACY_BITS; bit < PLX_FEATURE_BITS; bit++) {
-		if (!plx_features_has(&negotiation->understood, bit))
-			continue;
-		plx_features_remove(&negotiation->understood, bit);
-		negotiation->why[bit] = "not through the legacy interface";
-	}
+	for (unsigned bit = PLX_FEATURE_LEGACY_BITS; bit < PLX_FEATURE_BITS; bit++)
+		plx_negotiation_exclude(negotiation, bit, "not through the legacy interface");
 }
 
 /* Whether everything that a feature depends on is in the set. */

@@ -97,6 +97,9 @@ int plx_negotiation_options(struct plx_negotiation *negotiation, struct plx_addr
  */
 void plx_negotiation_decline(struct plx_negotiation *negotiation, unsigned bit, const char *why);
 
+/* A feature that cannot be carried to the device, whatever the user demands, with the reason. */
+void plx_negotiation_exclude(struct plx_negotiation *negotiation, unsigned bit, const char *why);
+
 /* The device is driven through the legacy interface: what that cannot carry is not understood. */
 void plx_negotiation_legacy(struct plx_negotiation *negotiation);
 

@@ -199,19 +199,24 @@ static int open_doorbell(struct pci_modern *pci, const struct plx_virtio_queue *
 	struct plx_virtio_doorbell *doorbell)
 {
 	const struct structure *notify = &pci->notify;
+	bool data = plx_virtio_has(&pci->virtio, VIRTIO_F_NOTIFICATION_DATA);
+	uint32_t width = data ? sizeof(uint32_t) : sizeof(uint16_t);
 	uint64_t offset = plx_mmio_read16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_NOTIFY_OFF);
 
 	if (offset == UINT16_MAX && plx_virtio_read_status(&pci->virtio) == PLX_VIRTIO_STATUS_GONE)
 		return plx_virtio_gone(&pci->virtio);
 	offset *= notify->notify_multiplier;
-	if (!plx_range_fits(offset, sizeof(uint16_t), notify->length) || offset % sizeof(uint16_t))
+	if (!plx_range_fits(offset, width, notify->length) || (notify->offset + offset) % width)
 		return plx_fail(EPROTO,
 			"%s: the doorbell of queue %u lies at %llu, outside the device's "
 			"notification structure of %u bytes",
 			pci->virtio.name, queue->index, (unsigned long long)offset, notify->length);
+	doorbell->data = data;
 	doorbell->value = queue->index;
-	return plx_mmio_open(&doorbell->window, pci->vfio, notify->bar, notify->offset + offset,
-		sizeof(uint16_t));
+	if (plx_virtio_has(&pci->virtio, VIRTIO_F_NOTIF_CONFIG_DATA))
+		doorbell->value = plx_mmio_read16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_NOTIF_DATA);
+	return plx_mmio_open(
+		&doorbell->window, pci->vfio, notify->bar, notify->offset + offset, width);
 }
 
 /* A 64-bit field is written as two of 32 bits, the low one first (virtio 1.4, 4.1.3.1). */
@@ -249,6 +254,40 @@ static int queue_setup(struct plx_virtio *virtio, const struct plx_virtio_queue 
 	return 0;
 }
 
+/* While the device is at it the register reads 1 (4.1.4.3.2). */
+static int queue_reset(struct plx_virtio *virtio, uint16_t index)
+{
+	const struct plx_mmio *common = &to_pci(virtio)->common;
+	struct plx_wait wait = plx_wait_for(virtio->limits.reset);
+	uint16_t value;
+
+	select_queue(to_pci(virtio), index);
+	plx_mmio_write16(common, VIRTIO_PCI_COMMON_QUEUE_RESET, 1);
+	while ((value = plx_mmio_read16(common, VIRTIO_PCI_COMMON_QUEUE_RESET)))
+		if (value == UINT16_MAX || !plx_wait_again(&wait))
+			break;
+	if (value == UINT16_MAX)
+		return plx_virtio_gone(virtio);
+	if (value || plx_mmio_read16(common, VIRTIO_PCI_COMMON_QUEUE_ENABLE))
+		return plx_fail(EIO,
+			"%s: the device does not finish the reset of queue %u: its buffers are "
+			"kept until the device is stopped",
+			virtio->name, index);
+	return 0;
+}
+
+/* What has no register in a structure as short as the device's (4.1.4.3.1). */
+static void exclude(struct plx_virtio *virtio)
+{
+	static const uint8_t bits[] = {VIRTIO_F_NOTIF_CONFIG_DATA, VIRTIO_F_RING_RESET};
+	struct pci_modern *pci = to_pci(virtio);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bits); i++)
+		if (pci->common.size < VIRTIO_PCI_COMMON_SIZE_1_2)
+			plx_negotiation_exclude(&virtio->negotiation, bits[i],
+				"the device's common configuration is too short for it");
+}
+
 static int reset_function(struct plx_virtio *virtio)
 {
 	struct plx_vfio_device *vfio = to_pci(virtio)->vfio;
@@ -272,11 +311,13 @@ static const struct plx_virtio_transport transport = {
 	.write_status = write_status,
 	.read_features = read_features,
 	.write_features = write_features,
+	.exclude = exclude,
 	.read_generation = read_generation,
 	.config_size = config_size,
 	.read_config = read_config,
 	.queue_max = queue_max,
 	.queue_setup = queue_setup,
+	.queue_reset = queue_reset,
 	.check = plx_virtio_check_status,
 	.reset_function = reset_function,
 	.last_resort = "resetting the PCI function",
@@ -286,18 +327,25 @@ static const struct plx_virtio_transport transport = {
 /* The largest device configuration of any type that is driven here, and room to grow. */
 #define CONFIG_NEEDED 256
 
+/* Bytes of a structure up to the ones that are of use. */
+static uint64_t there_is(
+	const struct plx_vfio_device *vfio, const struct structure *s, uint64_t needed)
+{
+	uint64_t left = vfio->region[s->bar].size - s->offset;
+
+	return MIN(MIN(s->length, left), needed);
+}
+
 static int open_windows(struct pci_modern *pci, const struct structures *found)
 {
-	uint64_t bar_left;
 	int err;
 
 	err = plx_mmio_open(&pci->common, pci->vfio, found->common.bar, found->common.offset,
-		VIRTIO_PCI_COMMON_SIZE_1_0);
+		there_is(pci->vfio, &found->common, VIRTIO_PCI_COMMON_SIZE_1_2));
 	if (err || !found->device.found)
 		return err;
-	bar_left = pci->vfio->region[found->device.bar].size - found->device.offset;
 	err = plx_mmio_open(&pci->config, pci->vfio, found->device.bar, found->device.offset,
-		MIN(MIN(found->device.length, bar_left), (uint64_t)CONFIG_NEEDED));
+		there_is(pci->vfio, &found->device, CONFIG_NEEDED));
 	if (err)
 		plx_mmio_close(&pci->common);
 	return err;

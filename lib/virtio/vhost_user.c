@@ -325,8 +325,19 @@ static void close_device(struct plx_virtio *virtio)
 	destroy(vhost);
 }
 
+/* A notification is an eventfd, and a ring is stopped with all that its backend noted of it. */
+static void exclude(struct plx_virtio *virtio)
+{
+	static const uint8_t bits[] = {
+		VIRTIO_F_NOTIFICATION_DATA, VIRTIO_F_NOTIF_CONFIG_DATA, VIRTIO_F_RING_RESET};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bits); i++)
+		plx_negotiation_exclude(&virtio->negotiation, bits[i], "not over vhost-user");
+}
+
 static const struct plx_virtio_transport transport = {
 	.name = "vhost-user",
+	.exclude = exclude,
 	.read_status = read_status,
 	.write_status = write_status,
 	.read_features = read_features,

@@ -33,6 +33,7 @@ struct plx_virtio_queue {
 struct plx_virtio_doorbell {
 	struct plx_mmio window;
 	uint16_t value;
+	bool data; /* behind @value, how far the queue was filled: NOTIFICATION_DATA (2.9) */
 };
 
 struct plx_virtio_transport {
@@ -48,6 +49,8 @@ struct plx_virtio_transport {
 	void (*write_status)(struct plx_virtio *virtio, uint8_t status);
 	void (*read_features)(struct plx_virtio *virtio, struct plx_features *features);
 	void (*write_features)(struct plx_virtio *virtio, const struct plx_features *features);
+	/* Take from the negotiation what this transport cannot carry; NULL: nothing of it. */
+	void (*exclude)(struct plx_virtio *virtio);
 	/*
 	 * A counter that changes with the device configuration; NULL when the transport has none.
 	 */
@@ -61,6 +64,12 @@ struct plx_virtio_transport {
 	/* Program and enable a queue, and open its doorbell. Return: 0 or -errno. */
 	int (*queue_setup)(struct plx_virtio *virtio, const struct plx_virtio_queue *queue,
 		struct plx_virtio_doorbell *doorbell);
+	/*
+	 * Make the device forget one queue while the others run (2.6.1), within the limit of a
+	 * reset. NULL where RING_RESET cannot be carried. Return: 0; -EIO when the device does not
+	 * say that it did; -ENODEV; -errno of the transport.
+	 */
+	int (*queue_reset)(struct plx_virtio *virtio, uint16_t index);
 	/*
 	 * Notify a queue; NULL where its doorbell does that. Called by the thread that uses the
 	 * queue.
@@ -98,7 +107,7 @@ struct plx_handshake_driver {
 
 /* Upper bounds of the waits for a device, in nanoseconds. */
 struct plx_virtio_limits {
-	uint64_t reset;   /* until status reads 0 */
+	uint64_t reset;   /* until status reads 0, or a queue's reset is done */
 	uint64_t suspend; /* until a live device stands still, and until it is live again */
 	uint64_t command; /* until a command is answered */
 	uint64_t stall;   /* until it is told that a device finishes nothing that is sent */

@@ -113,6 +113,19 @@ void plx_virtq_look(struct plx_virtq *queue)
 		queue->name, plx_virtq_fault_name((enum plx_virtq_fault)queue->fault));
 }
 
+/*
+ * How far the queue was filled (2.9): the next entry of the available ring, or the next place with
+ * its round in the highest bit.
+ */
+static uint16_t filled_to(const struct plx_virtq *queue)
+{
+	bool first_round = queue->packed.avail_flags & VIRTQ_PACKED_DESC_F_AVAIL;
+
+	if (!queue->is_packed)
+		return queue->split.avail_idx;
+	return (uint16_t)(queue->packed.avail_at | first_round << 15);
+}
+
 void plx_virtq_ring_doorbell(struct plx_virtq *queue)
 {
 	const struct plx_virtio_transport *transport = queue->virtio->transport;
@@ -125,7 +138,11 @@ void plx_virtq_ring_doorbell(struct plx_virtq *queue)
 	 * A register write comes after all earlier writes to memory: the device finds what it is
 	 * told of.
 	 */
-	plx_mmio_write16(&queue->doorbell.window, 0, queue->doorbell.value);
+	if (queue->doorbell.data)
+		plx_mmio_write32(&queue->doorbell.window, 0,
+			(uint32_t)filled_to(queue) << 16 | queue->doorbell.value);
+	else
+		plx_mmio_write16(&queue->doorbell.window, 0, queue->doorbell.value);
 }
 
 void plx_virtq_nudge(struct plx_virtq *queue)

@@ -497,6 +497,19 @@ TEST_P(HostileProbe, No14_LargestMtuIsMetWithMergedBuffers)
 	EXPECT_NE(std::string(info().rx_path).find("mergeable"), std::string::npos);
 }
 
+/* virtio 1.4, 4.1.4.3.1: registers behind the structure's end are not there. */
+TEST_P(HostileProbe, No4_ShortCommonConfigurationCannotResetSingleQueues)
+{
+	const char *why = options.empty() ? "too short" : "not through the legacy interface";
+
+	uint8_t at = capability(kCommon) + VIRTIO_PCI_CAP_LENGTH;
+
+	config_space_reads({{at, VIRTIO_PCI_COMMON_SIZE_1_0}, {at + 1u, 0}});
+	begin();
+	EXPECT_EQ(plx_eth_stop_queue(eth, PLX_ETH_RX, 0), -ENOTSUP);
+	EXPECT_NE(std::string(plx_error()).find(why), std::string::npos) << plx_error();
+}
+
 INSTANTIATE_TEST_SUITE_P(Layouts, HostileProbe, ::testing::Values(SPLIT, PACKED, LEGACY, APART),
 	[](const auto &info) { return std::string(layout_name(info.param)); });
 

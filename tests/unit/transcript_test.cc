@@ -189,6 +189,9 @@ class Transcript : public NetFixture
 		case PLX_TRACE_QUEUE:
 			lines->push_back("queue " + std::to_string(entry->value));
 			break;
+		case PLX_TRACE_QUEUE_RESET:
+			lines->push_back("reset queue " + std::to_string(entry->value));
+			break;
 		case PLX_TRACE_NOTIFY:
 			lines->push_back("kick " + std::to_string(entry->value));
 			break;

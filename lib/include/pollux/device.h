@@ -38,8 +38,9 @@ enum plx_trace_kind {
 	PLX_TRACE_STATUS_READ,    /**< the driver read @value from the device status */
 	PLX_TRACE_FEATURES_READ,  /**< the device offers @value, @value_high */
 	PLX_TRACE_FEATURES_WRITE, /**< the driver wrote @value, @value_high */
-	PLX_TRACE_QUEUE,  /**< queue number @value was programmed with @value_high entries */
-	PLX_TRACE_NOTIFY, /**< queue number @value was notified for the first time */
+	PLX_TRACE_QUEUE,       /**< queue number @value was programmed with @value_high entries */
+	PLX_TRACE_QUEUE_RESET, /**< queue number @value is to be reset alone */
+	PLX_TRACE_NOTIFY,      /**< queue number @value was notified for the first time */
 };
 
 /** One line of a trace. */

@@ -112,7 +112,7 @@ PLX_API int plx_eth_set_vlan(struct plx_eth *eth, uint16_t id, bool on);
  * Needs MQ (virtio 1.4, 5.1.9.5.5). No thread may be in a burst of a queue that goes out of use;
  * sending on it returns -ESHUTDOWN afterwards. Ends what plx_eth_set_rss() set.
  *
- * Return: as at the head of this page.
+ * Return: As at the head of this page; -EBUSY when one of the queues was stopped alone.
  */
 PLX_API int plx_eth_set_queue_pairs(struct plx_eth *eth, uint16_t pairs);
 
@@ -178,6 +178,41 @@ enum plx_eth_direction {
 	PLX_ETH_RX, /**< receiving */
 	PLX_ETH_TX, /**< sending */
 };
+
+/**
+ * plx_eth_stop_queue() - Stop one queue while the others run.
+ * @eth: a started device
+ * @direction: of the queue
+ * @index: its number
+ *
+ * Needs RING_RESET (virtio 1.4, 2.6.1). Once the device has confirmed that it has forgotten the
+ * queue, its buffers go back to their pools, each once: what was received and not fetched is lost,
+ * and what waited to be sent may have been. Its bursts fail with -ESHUTDOWN. Frames that the device
+ * steers to a stopped receive queue are lost: see plx_eth_set_rss() to steer them elsewhere. The
+ * queue's user must not be inside a burst.
+ *
+ * Return: As at the head of this page; -ESHUTDOWN when the device is stopped; -EALREADY when the
+ * queue is; -EIO when the device does not confirm: the buffers are kept until it is stopped.
+ */
+PLX_API int plx_eth_stop_queue(
+	struct plx_eth *eth, enum plx_eth_direction direction, unsigned index);
+
+/**
+ * plx_eth_start_queue() - Start a queue again that was stopped alone.
+ * @eth: a started device
+ * @direction: of the queue
+ * @index: its number
+ * @entries: descriptors of its ring, as in struct plx_eth_config; 0 for as many as it had
+ *
+ * A queue that broke is mended by stopping and starting it, if the device goes on. What the size
+ * becomes holds until the device is stopped.
+ *
+ * Return: As at the head of this page; -ESHUTDOWN when the device is stopped; -EALREADY when the
+ * queue runs; -EINVAL when the device has no ring of so many entries; -ENOBUFS when the pool cannot
+ * fill it; -ENOMEM. After a failure the queue is stopped.
+ */
+PLX_API int plx_eth_start_queue(
+	struct plx_eth *eth, enum plx_eth_direction direction, unsigned index, uint16_t entries);
 
 /** Stands for all queues of a direction. */
 #define PLX_ETH_ALL_QUEUES 0xffffu
