@@ -79,7 +79,7 @@ test_usage() {
 	holds "packages prints one name a line" grep -qx 'qemu-system-x86' <("$machine" packages)
 	local arguments
 	for arguments in '' 'frobnicate' 'run' 'run --' 'run --what -- true' 'run --cpus=two -- true' \
-		'run --timeout=0 -- true' 'run --kernel=plan9 -- true' 'run --share=/nowhere -- true' \
+		'run --timeout=0 -- true' 'run --kernel=plan9 -- true' 'run --iommu=ibm -- true' 'run --share=/nowhere -- true' \
 		'run --env=1=2 -- true' 'prepare --fast'; do
 		# shellcheck disable=SC2086
 		"$machine" $arguments >"$work/out" 2>"$work/err"
