@@ -4,11 +4,10 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/error.h"
+#include "base/socket.h"
 
 #include <poll.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 const char *plx_vhost_user_request_name(uint32_t request)
@@ -46,34 +45,6 @@ const char *plx_vhost_user_request_name(uint32_t request)
 	return "a message that is not known";
 }
 
-/* --- deadlines --- */
-
-/* Milliseconds that are left, rounded up, for poll(2). */
-static int left_until(uint64_t deadline)
-{
-	uint64_t now = plx_now();
-
-	if (now >= deadline)
-		return 0;
-	return (int)MIN((deadline - now) / PLX_MILLISECONDS(1) + 1, (uint64_t)60000);
-}
-
-/* Return: whether @fd became ready. Looks once more when the deadline has passed. */
-static bool wait_for(int fd, short events, uint64_t deadline)
-{
-	struct pollfd polled = {.fd = fd, .events = events};
-
-	for (;;) {
-		int left = left_until(deadline);
-		int ready = poll(&polled, 1, left);
-
-		if (ready > 0)
-			return true;
-		if (!left)
-			return false;
-	}
-}
-
 static unsigned in_milliseconds(uint64_t nanoseconds)
 {
 	return (unsigned)(nanoseconds / PLX_MILLISECONDS(1));
@@ -81,85 +52,30 @@ static unsigned in_milliseconds(uint64_t nanoseconds)
 
 /* --- the place --- */
 
-static int new_socket(const struct plx_vhost_user_socket *s)
+static int listen_at_place(struct plx_vhost_user_socket *s)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = plx_socket_listen(&s->address, 1);
 
-	return fd >= 0 ? fd : plx_fail(errno, "%s: no socket: %s", s->name, strerror(errno));
-}
-
-static int try_connect(const struct plx_vhost_user_socket *s, int fd)
-{
-	return connect(fd, (const void *)&s->address, sizeof(s->address)) ? -errno : 0;
-}
-
-/* Whether a socket lies at the place that a process left behind when it ended. */
-static bool is_stale(const struct plx_vhost_user_socket *s)
-{
-	struct stat status;
-	int fd, err;
-
-	if (lstat(s->address.sun_path, &status) || !S_ISSOCK(status.st_mode))
-		return false;
-	fd = new_socket(s);
-	if (fd < 0)
-		return false;
-	err = try_connect(s, fd);
-	(void)close(fd);
-	return err == -ECONNREFUSED;
-}
-
-static int bind_to_place(const struct plx_vhost_user_socket *s, int fd)
-{
-	const char *path = s->address.sun_path;
-
-	if (!bind(fd, (const void *)&s->address, sizeof(s->address)))
-		return 0;
-	if (errno == EADDRINUSE && is_stale(s) && !unlink(path) &&
-		!bind(fd, (const void *)&s->address, sizeof(s->address)))
-		return 0;
-	if (errno == EADDRINUSE)
+	if (fd == -EADDRINUSE)
 		return plx_fail(EADDRINUSE,
 			"%s: another program listens there, or the file is no socket: choose another path or leave out server=on",
 			s->name);
-	return plx_fail(errno, "%s: cannot make the socket: %s: look at the folder and its rights",
-		s->name, strerror(errno));
-}
-
-static int listen_at_place(struct plx_vhost_user_socket *s)
-{
-	int fd = new_socket(s);
-	int err;
-
 	if (fd < 0)
-		return fd;
-	err = bind_to_place(s, fd);
-	if (err)
-		goto close_socket;
-	if (listen(fd, 1)) {
-		err = plx_fail(errno, "%s: cannot listen: %s", s->name, strerror(errno));
-		goto remove_file;
-	}
+		return plx_fail(-fd,
+			"%s: cannot make the socket: %s: look at the folder and its rights",
+			s->name, strerror(-fd));
 	s->listener = fd;
 	return 0;
-
-remove_file:
-	(void)unlink(s->address.sun_path);
-close_socket:
-	(void)close(fd);
-	return err;
 }
 
 int plx_vhost_user_socket_open(struct plx_vhost_user_socket *s, const char *path)
 {
 	s->listener = -1;
 	s->fd = -1;
-	s->address = (struct sockaddr_un){.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof(s->address.sun_path))
+	if (plx_socket_address(&s->address, path))
 		return plx_fail(EINVAL,
 			"%s: the path of a socket has at most %zu characters and this one has %zu",
 			s->name, sizeof(s->address.sun_path) - 1, strlen(path));
-	memcpy(s->address.sun_path, path, strlen(path) + 1);
 	return s->server ? listen_at_place(s) : 0;
 }
 
@@ -198,47 +114,28 @@ static int explain_connect(const struct plx_vhost_user_socket *s, int err)
 	}
 }
 
-/* What may be mended while one waits: a backend that is about to start or to listen again. */
-static bool may_change(int err)
-{
-	return err == -ENOENT || err == -ECONNREFUSED || err == -EAGAIN;
-}
-
 static int connect_to_place(struct plx_vhost_user_socket *s)
 {
-	struct plx_wait wait = plx_wait_for(s->patience);
-	int fd = new_socket(s);
-	int err;
+	int fd = plx_socket_connect(&s->address, s->patience);
 
 	if (fd < 0)
-		return fd;
-	while ((err = try_connect(s, fd)) && may_change(err))
-		if (!plx_wait_again(&wait))
-			break;
-	if (err) {
-		(void)close(fd);
-		return explain_connect(s, err);
-	}
+		return explain_connect(s, fd);
 	s->fd = fd;
 	return 0;
 }
 
 static int accept_at_place(struct plx_vhost_user_socket *s)
 {
-	uint64_t deadline = plx_now() + s->patience;
+	int fd = plx_socket_accept(s->listener, plx_now() + s->patience);
 
-	while (wait_for(s->listener, POLLIN, deadline)) {
-		s->fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (s->fd >= 0)
-			return 0;
-		/* One that came and went is not the last. */
-		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-			return plx_fail(errno, "%s: cannot take a connection: %s", s->name,
-				strerror(errno));
-	}
-	return plx_fail(ENODEV,
-		"%s: no backend connected within %u ms: start it as client of this socket, or raise wait=",
-		s->name, in_milliseconds(s->patience));
+	if (fd == -EAGAIN)
+		return plx_fail(ENODEV,
+			"%s: no backend connected within %u ms: start it as client of this socket, or raise wait=",
+			s->name, in_milliseconds(s->patience));
+	if (fd < 0)
+		return plx_fail(-fd, "%s: cannot take a connection: %s", s->name, strerror(-fd));
+	s->fd = fd;
+	return 0;
 }
 
 int plx_vhost_user_connect(struct plx_vhost_user_socket *s)
@@ -255,25 +152,12 @@ void plx_vhost_user_hang_up(struct plx_vhost_user_socket *s)
 
 bool plx_vhost_user_hung_up(const struct plx_vhost_user_socket *s)
 {
-	struct pollfd polled = {.fd = s->fd, .events = POLLRDHUP};
-
-	return s->fd < 0 || (poll(&polled, 1, 0) > 0 && polled.revents);
+	return s->fd < 0 || plx_socket_hung_up(s->fd);
 }
 
 int plx_vhost_user_part(struct plx_vhost_user_socket *s)
 {
-	uint64_t deadline = plx_now() + s->timeout;
-	uint8_t late[64];
-
-	(void)shutdown(s->fd, SHUT_WR);
-	while (wait_for(s->fd, POLLIN, deadline)) {
-		/* Without room for them, descriptors of a late answer are closed by the kernel. */
-		ssize_t got = recv(s->fd, late, sizeof(late), MSG_DONTWAIT);
-
-		if (!got || (got < 0 && errno != EAGAIN && errno != EINTR))
-			return 0;
-	}
-	return -ETIMEDOUT;
+	return plx_socket_part(s->fd, plx_now() + s->timeout);
 }
 
 /* --- messages --- */
@@ -292,126 +176,45 @@ static int nonsense(const struct plx_vhost_user_socket *s, uint32_t request, con
 		s->name, plx_vhost_user_request_name(request), what);
 }
 
-#define FDS_SPACE CMSG_SPACE(VHOST_USER_REGIONS * sizeof(int))
-
-static void attach_descriptors(
-	struct msghdr *msg, void *control, const struct plx_vhost_user_message *message)
-{
-	size_t len = message->fds * sizeof(int);
-	struct cmsghdr *header;
-
-	if (!message->fds)
-		return;
-	msg->msg_control = control;
-	msg->msg_controllen = CMSG_SPACE(len);
-	header = CMSG_FIRSTHDR(msg);
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(len);
-	memcpy(CMSG_DATA(header), message->fd, len);
-}
-
 int plx_vhost_user_send(
 	struct plx_vhost_user_socket *s, struct plx_vhost_user_message *message, uint32_t flags)
 {
-	_Alignas(struct cmsghdr) uint8_t control[FDS_SPACE] = {0};
-	uint64_t deadline = plx_now() + s->timeout;
 	uint32_t request = message->header.request;
-	size_t total = sizeof(message->header) + message->header.size;
 	uint8_t bytes[sizeof(message->header) + sizeof(message->payload)];
-	struct msghdr msg = {0};
-	size_t done = 0;
+	int err;
 
 	message->header.flags = VHOST_USER_VERSION | flags;
 	memcpy(bytes, &message->header, sizeof(message->header));
 	memcpy(bytes + sizeof(message->header), &message->payload, message->header.size);
-	attach_descriptors(&msg, control, message);
-	while (done < total) {
-		struct iovec part = {bytes + done, total - done};
-		ssize_t sent;
-
-		msg.msg_iov = &part;
-		msg.msg_iovlen = 1;
-		sent = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (sent >= 0) {
-			done += (size_t)sent;
-			/* They went with the first byte. */
-			msg.msg_control = NULL;
-			msg.msg_controllen = 0;
-		} else if (errno == EAGAIN) {
-			if (!wait_for(s->fd, POLLOUT, deadline))
-				return plx_fail(ETIMEDOUT,
-					"%s: the backend did not read %s within %u ms: it hangs, or timeout= is too short",
-					s->name, plx_vhost_user_request_name(request),
-					in_milliseconds(s->timeout));
-		} else if (errno != EINTR) {
-			return hung_up_at(s, request);
-		}
-	}
-	return 0;
-}
-static void close_descriptors(struct plx_vhost_user_message *message)
-{
-	for (unsigned i = 0; i < message->fds; i++)
-		(void)close(message->fd[i]);
-	message->fds = 0;
-}
-
-/* Return: whether all descriptors fit; those that do not are closed. */
-static bool take_descriptors(struct msghdr *msg, struct plx_vhost_user_message *message)
-{
-	bool fit = !(msg->msg_flags & MSG_CTRUNC);
-
-	for (struct cmsghdr *header = CMSG_FIRSTHDR(msg); header;
-		header = CMSG_NXTHDR(msg, header)) {
-		size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(header) + i * sizeof(fd), sizeof(fd));
-			if (message->fds < VHOST_USER_REGIONS) {
-				message->fd[message->fds++] = fd;
-			} else {
-				(void)close(fd);
-				fit = false;
-			}
-		}
-	}
-	return fit;
+	err = plx_socket_send(s->fd, bytes, sizeof(message->header) + message->header.size,
+		message->fd, message->fds, plx_now() + s->timeout);
+	if (err == -ETIMEDOUT)
+		return plx_fail(ETIMEDOUT,
+			"%s: the backend did not read %s within %u ms: it hangs, or timeout= is too short",
+			s->name, plx_vhost_user_request_name(request), in_milliseconds(s->timeout));
+	return err ? hung_up_at(s, request) : 0;
 }
 
 /* Receive @len bytes, all of them. */
-static int receive_bytes(struct plx_vhost_user_socket *s, struct plx_vhost_user_message *message,
+static int receive_bytes(struct plx_vhost_user_socket *s, struct plx_socket_fds *fds,
 	uint32_t request, void *bytes, size_t len, uint64_t deadline)
 {
-	_Alignas(struct cmsghdr) uint8_t control[FDS_SPACE];
 	size_t done = 0;
 
 	while (done < len) {
-		struct iovec part = {(uint8_t *)bytes + done, len - done};
-		struct msghdr msg = {
-			.msg_iov = &part,
-			.msg_iovlen = 1,
-			.msg_control = control,
-			.msg_controllen = sizeof(control),
-		};
-		ssize_t got = recvmsg(s->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		ssize_t got = plx_socket_receive(s->fd, (uint8_t *)bytes + done, len - done, fds);
 
 		if (got > 0) {
 			done += (size_t)got;
-			if (!take_descriptors(&msg, message))
-				return nonsense(s, request, "it carries too many descriptors");
-		} else if (got < 0 && errno == EAGAIN) {
-			if (!wait_for(s->fd, POLLIN, deadline))
-				return plx_fail(ETIMEDOUT,
-					"%s: the backend did not answer %s within %u ms: it hangs, or timeout= is too short",
-					s->name, plx_vhost_user_request_name(request),
-					in_milliseconds(s->timeout));
-		} else if (!got || errno != EINTR) {
+		} else if (got == -E2BIG) {
+			return nonsense(s, request, "it carries too many descriptors");
+		} else if (got != -EAGAIN) {
 			return hung_up_at(s, request);
+		} else if (!plx_socket_wait(s->fd, POLLIN, deadline)) {
+			return plx_fail(ETIMEDOUT,
+				"%s: the backend did not answer %s within %u ms: it hangs, or timeout= is too short",
+				s->name, plx_vhost_user_request_name(request),
+				in_milliseconds(s->timeout));
 		}
 	}
 	return 0;
@@ -432,24 +235,24 @@ static int check_header(const struct plx_vhost_user_socket *s, uint32_t request,
 int plx_vhost_user_receive(struct plx_vhost_user_socket *s, struct plx_vhost_user_message *message,
 	const struct plx_vhost_user_form *form)
 {
+	struct plx_socket_fds fds = {.fd = message->fd, .room = VHOST_USER_REGIONS};
 	uint64_t deadline = plx_now() + s->timeout;
 	uint32_t request = message->header.request;
 	int err;
 
-	message->fds = 0;
 	memset(&message->payload, 0, sizeof(message->payload));
-	err = receive_bytes(
-		s, message, request, &message->header, sizeof(message->header), deadline);
+	err = receive_bytes(s, &fds, request, &message->header, sizeof(message->header), deadline);
 	if (!err)
 		err = check_header(s, request, &message->header, form);
 	if (!err)
 		err = receive_bytes(
-			s, message, request, &message->payload, message->header.size, deadline);
-	if (!err && message->fds != form->fds)
+			s, &fds, request, &message->payload, message->header.size, deadline);
+	if (!err && fds.count != form->fds)
 		err = nonsense(s, request,
-			message->fds > form->fds ? "it carries descriptors that nobody asked for"
-						 : "its descriptor is missing");
+			fds.count > form->fds ? "it carries descriptors that nobody asked for"
+					      : "its descriptor is missing");
 	if (err)
-		close_descriptors(message);
+		plx_socket_close_fds(&fds);
+	message->fds = fds.count;
 	return err;
 }
