@@ -252,6 +252,14 @@ static int set_up(void *arg)
 	return net_ctrl_create(net);
 }
 
+/* After a reset that the device, and not the application, was the reason for. */
+static int set_up_again(void *arg)
+{
+	int err = net_check_unchanged(arg);
+
+	return err ? err : set_up(arg);
+}
+
 static int fill(void *arg)
 {
 	struct net *net = arg;
@@ -321,22 +329,19 @@ static void reset_counters(struct net *net)
 		set_zero(&net->tx[i].counters, sizeof(net->tx[i].counters));
 		net->rx[i].ring = net->tx[i].ring = (struct plx_virtq_counters){0};
 	}
+	memset(&net->ctrl.counters, 0, sizeof(net->ctrl.counters));
 }
 
-static int start(struct plx_eth *eth)
+static int run(struct net *net, const struct plx_handshake_driver *driver)
 {
-	static const struct plx_handshake_driver driver = {set_up, fill, go_live};
-	struct net *net = net_of(eth);
 	int err;
 
 	if (net->eth.in_doubt)
 		return plx_fail(EIO,
 			"%s: the device did not confirm its last reset: stop it again, or close it",
 			net->virtio->name);
-	reset_counters(net);
-	memset(&net->ctrl.counters, 0, sizeof(net->ctrl.counters));
 	memcpy(net->mac, net->config.mac, sizeof(net->mac));
-	err = plx_handshake_start(net->virtio, &driver, net);
+	err = plx_handshake_start(net->virtio, driver, net);
 	if (!err) {
 		err = net_start_pairs(net);
 		if (err)
@@ -346,6 +351,23 @@ static int start(struct plx_eth *eth)
 		return take_down(net, err);
 	net_events_start(net);
 	return 0;
+}
+
+static int start(struct plx_eth *eth)
+{
+	static const struct plx_handshake_driver driver = {set_up, fill, go_live};
+	struct net *net = net_of(eth);
+
+	if (!net->eth.in_doubt)
+		reset_counters(net);
+	return run(net, &driver);
+}
+
+static int restart(struct plx_eth *eth)
+{
+	static const struct plx_handshake_driver driver = {set_up_again, fill, go_live};
+
+	return run(net_of(eth), &driver);
 }
 
 static int stop(struct plx_eth *eth)
@@ -440,6 +462,7 @@ static const struct plx_eth_ops eth_ops = {
 	.info = info,
 	.configure = configure,
 	.start = start,
+	.restart = restart,
 	.stop = stop,
 	.suspend = suspend,
 	.resume = resume,

@@ -70,6 +70,7 @@ void net_events_start(struct net *net)
 
 	net->announce_told = false;
 	net->needs_reset_told = false;
+	net->broken_told = 0;
 	if (!read_status(net, &status))
 		net->link_up = status & VIRTIO_NET_S_LINK_UP;
 }
@@ -106,10 +107,20 @@ static int look_at_port(struct net *net, uint16_t status)
 	return events;
 }
 
+/* The burst of a queue tells as well, but only the thread that uses it. */
+static int look_at_queues(struct net *net)
+{
+	unsigned broken = net_broken_queues(net);
+	int events = broken > net->broken_told ? PLX_ETH_EVENT_BROKEN : 0;
+
+	net->broken_told = broken;
+	return events;
+}
+
 int net_poll_events(struct plx_eth *eth)
 {
 	struct net *net = net_of(eth);
-	int events = look_at_device(net);
+	int events = look_at_device(net) | look_at_queues(net);
 	uint16_t status;
 	int err;
 

@@ -68,7 +68,7 @@ struct net_rxq {
 	uint16_t refill_at;
 	uint32_t quiet; /* polls in a row that found nothing */
 	struct net_rx_counters counters;
-	struct plx_virtq_counters ring; /* what @vq counted, once it is gone */
+	struct plx_virtq_counters ring; /* what queues before @vq counted */
 	const char *path;
 	/* The burst call to go on with when the device is resumed. */
 	int (*suspended)(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count);
@@ -90,7 +90,7 @@ struct net_txq {
 	uint16_t worth_while;   /* free descriptors under which a ring counts as full */
 	uint64_t empty_header;  /* IOVA of a header of zeros, for frames without headroom */
 	struct net_tx_counters counters;
-	struct plx_virtq_counters ring; /* what @vq counted, once it is gone */
+	struct plx_virtq_counters ring; /* what queues before @vq counted */
 	const char *path;
 	int (*suspended)(struct plx_eth_txq *base, struct plx_packet **packets, unsigned count);
 } __cache_aligned;
@@ -152,6 +152,7 @@ struct net {
 	bool link_up;          /* as of the last look for events */
 	bool announce_told;    /* the request that is on now was reported */
 	bool needs_reset_told; /* so was that */
+	unsigned broken_told;  /* queues that broke and were reported */
 	struct net_ctrl ctrl;
 	struct net_rxq *rx; /* eth.queue_pairs of each */
 	struct net_txq *tx;
@@ -233,7 +234,18 @@ int net_get_link(struct plx_eth *eth, struct plx_eth_link *link);
 int net_poll_events(struct plx_eth *eth);
 void net_events_start(struct net *net);
 
+/* net_recover.c */
+/*
+ * Whether a device that is being started again is still what was configured. Return: 0; -EPROTO
+ * with what it lost; -errno as plx_virtio_read_config().
+ */
+int net_check_unchanged(struct net *net);
+/* How many queues broke since the start; under the device's lock. */
+unsigned net_broken_queues(const struct net *net);
+
 /* net_stats.c */
+/* Keep what a queue counted that is about to go. */
+void net_ring_add(struct plx_virtq_counters *sum, const struct plx_virtq_counters *more);
 void net_get_stats(const struct plx_eth *eth, struct plx_eth_stats *stats);
 int net_visit_counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);
 int net_device_stats(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);

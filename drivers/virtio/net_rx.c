@@ -424,7 +424,6 @@ int net_rx_create(struct net *net, unsigned pair, uint16_t entries)
 	if (err)
 		return err;
 	plx_virtq_set_room(queue->vq, queue->room);
-	queue->vq->counters = queue->ring;
 	queue->refill_at = (uint16_t)MAX(queue->vq->size / (queue->mergeable ? 8 : 2), 1);
 	return 0;
 }
@@ -455,7 +454,7 @@ void net_rx_release(struct net_rxq *queue)
 
 	queue->base.burst = plx_eth_rx_stopped;
 	if (queue->vq)
-		queue->ring = queue->vq->counters;
+		net_ring_add(&queue->ring, &queue->vq->counters);
 	while (queue->vq && (packet = plx_virtq_reclaim(queue->vq, &cursor)))
 		plx_pool_put(queue->cache, &packet, 1);
 	plx_virtq_destroy(queue->vq);

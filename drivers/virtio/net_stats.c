@@ -84,27 +84,38 @@ static int visit_one(plx_eth_counter_visit_fn *visit, void *arg, const char *kin
 	return visit(arg, &counter);
 }
 
+void net_ring_add(struct plx_virtq_counters *sum, const struct plx_virtq_counters *more)
+{
+	sum->kicks += plx_counter_read(&more->kicks);
+	sum->suppressed += plx_counter_read(&more->suppressed);
+	sum->forced += plx_counter_read(&more->forced);
+	sum->broken += plx_counter_read(&more->broken);
+	sum->stalled += plx_counter_read(&more->stalled);
+}
+
+/* Those of the queue that there is, and of those before it. */
+static struct plx_virtq_counters ring_counters(
+	const struct plx_virtq *vq, const struct plx_virtq_counters *before)
+{
+	struct plx_virtq_counters sum = *before;
+
+	if (vq)
+		net_ring_add(&sum, &vq->counters);
+	return sum;
+}
+
 static int visit_ring(plx_eth_counter_visit_fn *visit, void *arg, const char *kind, unsigned queue,
 	const struct plx_virtq_counters *ring)
 {
-	int ret = visit_one(visit, arg, kind, queue, "kicks", plx_counter_read(&ring->kicks));
+	int ret = visit_one(visit, arg, kind, queue, "kicks", ring->kicks);
 
 	if (!ret)
-		ret = visit_one(visit, arg, kind, queue, "kicks_suppressed",
-			plx_counter_read(&ring->suppressed));
+		ret = visit_one(visit, arg, kind, queue, "kicks_suppressed", ring->suppressed);
 	if (!ret)
-		ret = visit_one(
-			visit, arg, kind, queue, "kicks_forced", plx_counter_read(&ring->forced));
+		ret = visit_one(visit, arg, kind, queue, "kicks_forced", ring->forced);
 	if (!ret)
-		ret = visit_one(visit, arg, kind, queue, "broken", plx_counter_read(&ring->broken));
+		ret = visit_one(visit, arg, kind, queue, "broken", ring->broken);
 	return ret;
-}
-
-/* Those of the queue that there is, or of the last one. */
-static const struct plx_virtq_counters *ring_counters(
-	const struct plx_virtq *vq, const struct plx_virtq_counters *last)
-{
-	return vq ? &vq->counters : last;
 }
 
 static int visit_ctrl(plx_eth_counter_visit_fn *visit, void *arg, const struct net_ctrl *ctrl)
@@ -149,22 +160,21 @@ int net_visit_counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, voi
 	int ret = 0;
 
 	for (unsigned i = 0; i < eth->queue_pairs; i++) {
+		const struct plx_virtq_counters rx = ring_counters(net->rx[i].vq, &net->rx[i].ring);
+		const struct plx_virtq_counters tx = ring_counters(net->tx[i].vq, &net->tx[i].ring);
+
 		for (unsigned c = 0; !ret && c < ARRAY_SIZE(rx_counters); c++)
 			ret = visit_one(visit, arg, "rx", i, rx_counters[c].name,
 				value_of(&net->rx[i].counters, &rx_counters[c]));
 		if (!ret)
-			ret = visit_ring(visit, arg, "rx", i,
-				ring_counters(net->rx[i].vq, &net->rx[i].ring));
+			ret = visit_ring(visit, arg, "rx", i, &rx);
 		for (unsigned c = 0; !ret && c < ARRAY_SIZE(tx_counters); c++)
 			ret = visit_one(visit, arg, "tx", i, tx_counters[c].name,
 				value_of(&net->tx[i].counters, &tx_counters[c]));
 		if (!ret)
-			ret = visit_ring(visit, arg, "tx", i,
-				ring_counters(net->tx[i].vq, &net->tx[i].ring));
+			ret = visit_ring(visit, arg, "tx", i, &tx);
 		if (!ret)
-			ret = visit_one(visit, arg, "tx", i, "stalled",
-				plx_counter_read(
-					&ring_counters(net->tx[i].vq, &net->tx[i].ring)->stalled));
+			ret = visit_one(visit, arg, "tx", i, "stalled", tx.stalled);
 	}
 	if (!ret && plx_virtio_has(net->virtio, VIRTIO_NET_F_CTRL_VQ))
 		ret = visit_ctrl(visit, arg, &net->ctrl);

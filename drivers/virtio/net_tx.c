@@ -465,7 +465,6 @@ int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
 		net->virtio, (uint16_t)VIRTIO_NET_TXQ(pair), entries, 1024, &queue->vq);
 	if (err)
 		return err;
-	queue->vq->counters = queue->ring;
 	queue->reclaim_below = queue->vq->size / 4;
 	queue->worth_while = (uint16_t)MAX(queue->vq->size / 4, 1);
 	/* What is to be received may never come; what is sent should go. */
@@ -495,7 +494,7 @@ void net_tx_release(struct net_txq *queue)
 	queue->base.burst = plx_eth_tx_stopped;
 	queue->base.prepare = plx_eth_prepare_stopped;
 	if (queue->vq)
-		queue->ring = queue->vq->counters;
+		net_ring_add(&queue->ring, &queue->vq->counters);
 	while (queue->vq && (packet = plx_virtq_reclaim(queue->vq, &cursor)))
 		plx_packet_free(packet);
 	plx_virtq_destroy(queue->vq);

@@ -58,7 +58,8 @@ static int stop(struct plx_eth *eth)
 	return eth->ops->stop(eth);
 }
 
-static int start(struct plx_eth *eth)
+/* @run: the driver's start or restart */
+static int start(struct plx_eth *eth, int (*run)(struct plx_eth *eth))
 {
 	int err;
 
@@ -68,7 +69,7 @@ static int start(struct plx_eth *eth)
 			eth->device.name);
 	if (plx_eth_is_started(eth))
 		return plx_fail(EBUSY, "%s: the device is started already", eth->device.name);
-	err = eth->ops->start(eth);
+	err = run(eth);
 	if (err)
 		return err;
 	eth->state = PLX_ETH_STARTED;
@@ -89,7 +90,7 @@ int plx_eth_start(struct plx_eth *eth)
 	int err;
 
 	lock(eth);
-	err = start(eth);
+	err = start(eth, eth->ops->start);
 	unlock(eth);
 	return err;
 }
@@ -100,6 +101,18 @@ int plx_eth_stop(struct plx_eth *eth)
 
 	lock(eth);
 	err = stop(eth);
+	unlock(eth);
+	return err;
+}
+
+int plx_eth_reset(struct plx_eth *eth)
+{
+	int err;
+
+	lock(eth);
+	err = stop(eth);
+	if (!err)
+		err = start(eth, eth->ops->restart);
 	unlock(eth);
 	return err;
 }

@@ -17,6 +17,11 @@ struct plx_eth_ops {
 	int (*configure)(struct plx_eth *eth, const struct plx_eth_config *config);
 	int (*start)(struct plx_eth *eth);
 	/*
+	 * The same after a stop that was no wish of the application: what was counted is counted
+	 * on. Return: also -EPROTO when the device came back as less than it was.
+	 */
+	int (*restart)(struct plx_eth *eth);
+	/*
 	 * Also while in_doubt, to try again. Return: 0; -EIO when the device may still be touching
 	 * its buffers.
 	 */

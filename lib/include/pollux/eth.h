@@ -14,8 +14,9 @@
  *     open -> configure -> start -> bursts -> stop -> close
  *
  * The control calls (all but the bursts) may come from any thread, one at a time for a device; they
- * take its lock. A queue may be used by any thread, by one at a time. plx_eth_stop() and
- * plx_eth_close() may be called only when no thread is in a burst of the device.
+ * take its lock. A queue may be used by any thread, by one at a time. plx_eth_stop(),
+ * plx_eth_reset() and plx_eth_close() may be called only when no thread is in a burst of the
+ * device.
  */
 
 #ifdef __cplusplus
@@ -195,6 +196,31 @@ PLX_API int plx_eth_start(struct plx_eth *eth);
  * which takes the device from the bus first.
  */
 PLX_API int plx_eth_stop(struct plx_eth *eth);
+
+/**
+ * plx_eth_reset() - Bring a device back that broke, asks for a reset, or was gone for a while.
+ * @eth: a configured device; no thread is in a burst of it
+ *
+ * For a burst that returned -EIO or -ENODEV, PLX_ETH_EVENT_NEEDS_RESET, PLX_ETH_EVENT_BROKEN, and a
+ * backend of vhost-user or vfio-user that ended and may have been started again. The device is
+ * stopped as by plx_eth_stop(): every buffer that was posted, waits to be sent or arrived unseen is
+ * back in its pool exactly once. Then it is started with the features that were accepted before,
+ * queues of the same sizes, and all that was set through eth_control.h since it was configured.
+ * Queues keep their handles, and plx_eth_get_stats() and the counters count on. A suspended device
+ * runs afterwards.
+ *
+ * Blocks as long as plx_eth_stop() and plx_eth_start() do, which over vhost-user includes the wait
+ * for the backend that the option wait= sets. After a failure the device is stopped, its bursts
+ * answer -ESHUTDOWN, and the call may be repeated: it then goes on where it failed. A PCI function
+ * that was unplugged does not come back by it: close the device, and open it once it is plugged in
+ * again.
+ *
+ * Return: 0; -EINVAL when it was never configured; -EIO when its reset is not confirmed, and then
+ * its buffers stay out of their pools as after plx_eth_stop(); -EPROTO when it came back without a
+ * feature, an MTU or queue pairs that it had, which plx_error() names; -ENODEV while it is gone;
+ * what plx_eth_start() and the calls of eth_control.h return.
+ */
+PLX_API int plx_eth_reset(struct plx_eth *eth);
 
 /**
  * plx_eth_suspend() - Let a device stand still without giving anything back (virtio 1.4, 3.4).

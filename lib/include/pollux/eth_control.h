@@ -297,8 +297,12 @@ enum plx_eth_event {
 	PLX_ETH_EVENT_LINK = 1u << 0,     /**< the link's state changed: see plx_eth_get_link() */
 	PLX_ETH_EVENT_ANNOUNCE = 1u << 1, /**< announce this port's addresses to its neighbours,
 					       then call plx_eth_ack_announce() */
-	PLX_ETH_EVENT_NEEDS_RESET = 1u << 2, /**< the device broke: stop and start it */
-	PLX_ETH_EVENT_GONE = 1u << 3,        /**< the device is no longer there: close it */
+	PLX_ETH_EVENT_NEEDS_RESET = 1u << 2, /**< the device broke, or has forgotten us: call
+						  plx_eth_reset() */
+	PLX_ETH_EVENT_GONE = 1u << 3,        /**< the device is no longer there: close it, or call
+						  plx_eth_reset() if it may be back */
+	PLX_ETH_EVENT_BROKEN = 1u << 4,      /**< a queue broke, since the device violated its
+						  rules: call plx_eth_reset() */
 };
 
 /**
