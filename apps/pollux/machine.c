@@ -10,8 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define CLASS_BRIDGE 0x06
-#define VIRTIO_NET   1
+#define VIRTIO_NET 1
 
 static bool has_entries(const char *path)
 {
@@ -144,17 +143,14 @@ void machine_free(struct machine *machine)
 	free(machine->function);
 }
 
-/* VFIO gives a group away only as a whole; bridges and pci-stub do not stand in its way. */
+/* VFIO gives a group away only as a whole. */
 static const struct plx_pci_function *find_obstacle(
 	const struct machine *machine, const struct plx_pci_function *function)
 {
 	for (unsigned i = 0; i < machine->function_count; i++) {
 		const struct plx_pci_function *other = &machine->function[i];
 
-		if (other->iommu_group == function->iommu_group && *other->driver &&
-			other->class_code >> 16 != CLASS_BRIDGE &&
-			strcmp(other->driver, "vfio-pci") != 0 &&
-			strcmp(other->driver, "pci-stub") != 0)
+		if (other->iommu_group == function->iommu_group && other->holds_group)
 			return other;
 	}
 	return NULL;

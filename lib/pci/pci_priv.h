@@ -34,6 +34,12 @@ int plx_pci_each_interface(const struct plx_pci_root *root, const struct plx_pci
 /* usage.c */
 
 /*
+ * Whether a device keeps VFIO from its IOMMU group: @driver, which has it, may do DMA of its own,
+ * as the kernel sees it. The device's directory in sysfs is @path, whatever bus it is on.
+ */
+bool plx_pci_holds_group(const char *path, const char *driver);
+
+/*
  * Return: 0 when none of the function's interfaces is in use; -EBUSY, with which and why; other
  * -errno with a sentence.
  */

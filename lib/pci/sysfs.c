@@ -241,6 +241,7 @@ int plx_pci_lookup_in(const struct plx_pci_root *root, const struct plx_pci_addr
 		.iommu_group = read_iommu_group(path),
 	};
 	plx_pci_read_driver(path, function->driver);
+	function->holds_group = plx_pci_holds_group(path, function->driver);
 	/* Interfaces that vanish meanwhile are gone: nothing more to say of them. */
 	(void)plx_pci_each_interface(root, address, add_interface, function->interfaces);
 	return 0;

@@ -245,8 +245,7 @@ int plx_pci_check_closed(const struct plx_pci_root *root, const struct plx_pci_f
 	return err;
 }
 
-/* Whether the device whose directory is @path leaves its IOMMU group to VFIO. */
-static bool leaves_group(const char *path, const char *driver)
+bool plx_pci_holds_group(const char *path, const char *driver)
 {
 	/* Drivers that do no DMA of their own, as the kernel sees it. */
 	static const char *const harmless[] = {"", "vfio-pci", "pci-stub", "pcieport"};
@@ -255,9 +254,9 @@ static bool leaves_group(const char *path, const char *driver)
 
 	for (i = 0; i < ARRAY_SIZE(harmless); i++)
 		if (!strcmp(driver, harmless[i]))
-			return true;
+			return false;
 	/* Another driver of VFIO's. */
-	return !plx_pci_path(vfio, "%s/vfio-dev", path) && !access(vfio, F_OK);
+	return plx_pci_path(vfio, "%s/vfio-dev", path) || access(vfio, F_OK);
 }
 
 static int check_sibling(void *arg, const char *name)
@@ -271,7 +270,7 @@ static int check_sibling(void *arg, const char *name)
 	if (err)
 		return err;
 	plx_pci_read_driver(path, driver);
-	if (leaves_group(path, driver))
+	if (!plx_pci_holds_group(path, driver))
 		return 0;
 	return plx_fail(EPERM,
 		"%s: %s is in the same IOMMU group %d and is driven by %s, which forbids VFIO; "
@@ -309,18 +308,13 @@ static int check_group(struct question *q)
 static int check_driver(const struct question *q)
 {
 	const struct plx_pci_function *function = q->function;
-	char path[PATH_MAX];
-	int err;
 
 	if (!*function->driver)
 		return plx_fail(EBUSY,
 			"%s: no driver has it; bind it to vfio-pci: `pollux bind %s`", q->name,
 			q->name);
-	err = plx_pci_function_path(path, q->root, &function->address);
-	if (err)
-		return err;
 	if (strcmp(function->driver, "pci-stub") != 0 &&
-		strcmp(function->driver, "pcieport") != 0 && leaves_group(path, function->driver))
+		strcmp(function->driver, "pcieport") != 0 && !function->holds_group)
 		return 0;
 	return plx_fail(EBUSY,
 		"%s: the kernel's driver %s has it%s%s; bind it to vfio-pci: `pollux bind %s`",

@@ -79,7 +79,7 @@ mkdir -p $devices /sys/class/iommu/dmar0 /sys/kernel/iommu_groups
 mkdir -p /sys/bus/pci/drivers/virtio-pci /sys/bus/pci/drivers/vfio-pci
 for function in $FUNCTIONS; do
 	IFS=, read -r address device group driver <<<"$function"
-	mkdir -p "$devices/$address" "/sys/kernel/iommu_groups/$group"
+	mkdir -p "$devices/$address" "/sys/kernel/iommu_groups/$group" "/sys/bus/pci/drivers/$driver"
 	cd "$devices/$address"
 	echo 0x1af4 | tee vendor subsystem_vendor >/dev/null
 	echo "$device" | tee device subsystem_device >/dev/null
@@ -129,6 +129,10 @@ else
 	ready 'not ready behind no IOMMU' yes 0000:00:03.0,0x1041,-,vfio-pci '"IOMMU"'
 	ready 'not ready when the group is shared' yes \
 		'0000:00:03.0,0x1041,7,vfio-pci 0000:00:04.0,0x1042,7,virtio-pci' '"0000:00:04.0"'
+	on_machine yes '0000:00:03.0,0x1041,7,vfio-pci 0000:00:04.0,0x1042,7,pcieport' \
+		"$pollux" status --json
+	verdict 'ready when the group has drivers that leave it alone' answers \
+		'j["functions"][0]["ready"]' True
 	ready 'not ready without the right to the group' yes 0000:00:03.0,0x1041,8,vfio-pci \
 		'"/dev/vfio/8"'
 	on_machine yes 0000:00:03.0,0x1041,7,vfio-pci "$pollux" status

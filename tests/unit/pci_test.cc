@@ -146,6 +146,20 @@ TEST_F(Pci, WhatAFunctionDoesNotHaveIsEmpty)
 	EXPECT_STREQ(function.interfaces, "");
 }
 
+TEST_F(Pci, OnlyADriverThatMayDoDmaHoldsItsGroup)
+{
+	machine.add_function(NIC);
+	EXPECT_FALSE(lookup().holds_group);
+	for (const char *driver : {"vfio-pci", "pci-stub", "pcieport"}) {
+		machine.set_driver(NIC, driver);
+		EXPECT_FALSE(lookup().holds_group) << driver;
+	}
+	machine.set_driver(NIC, "mlx5_vfio_pci");
+	EXPECT_TRUE(lookup().holds_group);
+	std::filesystem::create_directories(machine.function(NIC) / "vfio-dev/vfio0");
+	EXPECT_FALSE(lookup().holds_group) << "a variant of vfio-pci";
+}
+
 TEST_F(Pci, InterfaceNamesThatDoNotFitAreLeftOutWhole)
 {
 	machine.add_function(NIC);

@@ -43,6 +43,7 @@ struct plx_pci_function {
 	int iommu_group;     /**< -1 when it is behind no IOMMU */
 	char driver[PLX_PCI_NAME_LEN];     /**< the kernel driver that has it, or "" */
 	char interfaces[PLX_PCI_NAME_LEN]; /**< its network interfaces, with spaces between */
+	bool holds_group; /**< its driver keeps VFIO from the devices of its IOMMU group */
 };
 
 /**
