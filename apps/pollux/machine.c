@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -26,29 +27,41 @@ static bool has_entries(const char *path)
 	return found;
 }
 
+bool machine_read_line(char text[MACHINE_LINE_LEN], const char *format, ...)
+{
+	va_list args;
+	char *path;
+	FILE *file;
+
+	va_start(args, format);
+	if (vasprintf(&path, format, args) < 0)
+		(void)must_have(NULL);
+	va_end(args);
+	file = fopen(path, "re");
+	free(path);
+	*text = '\0';
+	if (file && !fgets(text, MACHINE_LINE_LEN, file))
+		*text = '\0';
+	if (file)
+		(void)fclose(file);
+	text[strcspn(text, "\n")] = '\0';
+	return *text;
+}
+
 static uint64_t read_number(const char *dir, const char *name)
 {
-	unsigned long long number = 0;
-	char *path = make_text("%s/%s", dir, name);
-	FILE *file = fopen(path, "re");
+	char text[MACHINE_LINE_LEN];
 
-	free(path);
-	if (!file)
-		return 0;
-	if (fscanf(file, "%llu", &number) != 1)
-		number = 0;
-	(void)fclose(file);
-	return number;
+	(void)machine_read_line(text, "%s/%s", dir, name);
+	return strtoull(text, NULL, 10);
 }
 
 static bool read_yes(const char *path)
 {
-	FILE *file = fopen(path, "re");
-	int letter = file ? fgetc(file) : 'N';
+	char text[MACHINE_LINE_LEN];
 
-	if (file)
-		(void)fclose(file);
-	return letter == 'Y' || letter == '1';
+	(void)machine_read_line(text, "%s", path);
+	return *text == 'Y' || *text == '1';
 }
 
 static void add_hugepages(struct machine *machine, const char *dir, int node)
@@ -143,8 +156,7 @@ void machine_free(struct machine *machine)
 	free(machine->function);
 }
 
-/* VFIO gives a group away only as a whole. */
-static const struct plx_pci_function *find_obstacle(
+const struct plx_pci_function *machine_group_holder(
 	const struct machine *machine, const struct plx_pci_function *function)
 {
 	for (unsigned i = 0; i < machine->function_count; i++) {
@@ -189,7 +201,7 @@ const char *machine_why_not(const struct machine *machine, const struct plx_pci_
 	}
 	if (function->iommu_group < 0)
 		return "behind no IOMMU: switch one on (intel_iommu=on or amd_iommu=on)";
-	obstacle = find_obstacle(machine, function);
+	obstacle = machine_group_holder(machine, function);
 	if (obstacle) {
 		(void)plx_pci_address_format(&obstacle->address, name);
 		(void)snprintf(text, MACHINE_WHY_LEN, "group shared with %s on %s: pollux bind %s",

@@ -26,9 +26,24 @@ struct machine {
 	struct plx_pci_function *function; /* in the order of their addresses */
 };
 
+/*
+ * Read the first line of a file of the kernel's. Return: whether there is one; without it @text is
+ * "".
+ */
+#define MACHINE_LINE_LEN 4096
+bool machine_read_line(char text[MACHINE_LINE_LEN], const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /* Return: 0; -errno as plx_pci_scan(). Free with machine_free() in either case. */
 int machine_read(struct machine *machine);
 void machine_free(struct machine *machine);
+
+/*
+ * A function of the same IOMMU group, or @function itself, that keeps VFIO from it: VFIO gives a
+ * group away only as a whole. NULL when there is none.
+ */
+const struct plx_pci_function *machine_group_holder(
+	const struct machine *machine, const struct plx_pci_function *function);
 
 /*
  * machine_why_not() - Say what keeps Pollux from opening a function.

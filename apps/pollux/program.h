@@ -23,8 +23,9 @@
 /* Name and what it does. A new command is one file, its name in meson.build, and its line here. */
 #define PROGRAM_COMMANDS(command)                                                                  \
 	command(status, "list PCI functions and what the machine offers")                          \
-		command(bind, "hand PCI functions to vfio-pci")                                    \
-			command(unbind, "give PCI functions back to their kernel drivers")         \
+		command(bind, "hand PCI functions to vfio-pci") command(                           \
+			unbind, "give PCI functions back to their kernel drivers")                 \
+			command(doctor, "find what is missing, and the command for it")            \
 				command(info, "show what a device can do and how it negotiates")   \
 					command(fwd, "forward, receive, send or answer frames")
 

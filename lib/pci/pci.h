@@ -28,6 +28,7 @@ extern const struct plx_pci_root plx_pci_root;
 int plx_pci_scan_in(const struct plx_pci_root *root, plx_pci_visit_fn *visit, void *arg);
 int plx_pci_lookup_in(const struct plx_pci_root *root, const struct plx_pci_address *address,
 	struct plx_pci_function *function);
+int plx_pci_check_unused_in(const struct plx_pci_root *root, const struct plx_pci_address *address);
 int plx_pci_bind_in(const struct plx_pci_root *root, const struct plx_pci_address *address,
 	const char *driver, unsigned flags);
 int plx_pci_unbind_in(const struct plx_pci_root *root, const struct plx_pci_address *address);

@@ -245,6 +245,22 @@ int plx_pci_check_closed(const struct plx_pci_root *root, const struct plx_pci_f
 	return err;
 }
 
+int plx_pci_check_unused_in(const struct plx_pci_root *root, const struct plx_pci_address *address)
+{
+	struct plx_pci_function function;
+	int err;
+
+	err = plx_pci_lookup_in(root, address, &function);
+	if (!err)
+		err = plx_pci_check_network(root, &function);
+	return err ? err : plx_pci_check_closed(root, &function);
+}
+
+int plx_pci_check_unused(const struct plx_pci_address *address)
+{
+	return plx_pci_check_unused_in(&plx_pci_root, address);
+}
+
 bool plx_pci_holds_group(const char *path, const char *driver)
 {
 	/* Drivers that do no DMA of their own, as the kernel sees it. */

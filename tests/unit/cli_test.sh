@@ -35,7 +35,7 @@ verdict 'the version is told' succeeds '^pollux [0-9]+\.[0-9]+\.[0-9]+$'
 refuses 'no command' $usage 'no command'
 refuses 'an unknown command' $usage "no command 'frobnicate'" frobnicate
 refuses 'an unknown option of the program' $usage "'--frobnicate'" --frobnicate
-for command in status bind unbind info fwd; do
+for command in status bind unbind doctor info fwd; do
 	run "$pollux" "$command" --help
 	verdict "$command --help" succeeds "^Usage: pollux $command "
 	verdict "$command --help tells of --json" succeeds '--json'

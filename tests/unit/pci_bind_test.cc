@@ -317,6 +317,21 @@ TEST_F(PciBind, FunctionOpenThroughItsDeviceNodeIsNotUnbound)
 	EXPECT_TRUE(error_says("process 7 (qemu)")) << plx_error();
 }
 
+TEST_F(PciBind, WhoUsesAFunctionIsToldWithoutTakingIt)
+{
+	plx_pci_address address = address_of(NIC);
+
+	EXPECT_EQ(plx_pci_check_unused_in(&machine.root, &address), 0) << plx_error();
+	ASSERT_EQ(bind(), 0);
+	machine.stores.clear();
+	machine.add_process(4242, "testpmd", "/dev/vfio/" + std::to_string(lookup().iommu_group));
+	EXPECT_EQ(plx_pci_check_unused_in(&machine.root, &address), -EBUSY);
+	EXPECT_TRUE(error_says("process 4242 (testpmd)")) << plx_error();
+	EXPECT_TRUE(machine.stores.empty());
+	address = address_of("0000:00:1e.0");
+	EXPECT_EQ(plx_pci_check_unused_in(&machine.root, &address), -ENODEV);
+}
+
 TEST_F(PciBind, ProcessesThatHoldOtherGroupsAreNoHindrance)
 {
 	ASSERT_EQ(bind(), 0);

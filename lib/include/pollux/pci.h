@@ -119,6 +119,19 @@ PLX_API bool plx_pci_is_virtio(const struct plx_pci_function *function);
  */
 PLX_API unsigned plx_pci_virtio_id(const struct plx_pci_function *function);
 
+/**
+ * plx_pci_check_unused() - See whether anybody uses a function: what plx_pci_bind() minds.
+ * @address: which
+ *
+ * Any thread may call; reads sysfs and procfs. Interfaces in other network namespaces, and
+ * processes of other users when the caller is not root, are not seen.
+ *
+ * Return: 0 when nobody is seen to use it; -EBUSY when its network interface carries an address or
+ * the default route, or has another interface on top of it, or when a process has the function open
+ * through VFIO, and plx_error() says which; -ENODEV when there is no such function; other -errno.
+ */
+PLX_API int plx_pci_check_unused(const struct plx_pci_address *address);
+
 /** Take the device even when its network interface is in use. */
 #define PLX_PCI_BIND_FORCE 1u
 
