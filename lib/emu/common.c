@@ -12,12 +12,7 @@
 #define DRIVER_HIGH (VIRTIO_PCI_COMMON_QUEUE_DRIVER + 4)
 #define DEVICE_HIGH (VIRTIO_PCI_COMMON_QUEUE_DEVICE + 4)
 
-static const struct {
-	uint8_t offset;
-	uint8_t width;
-	bool read_only;
-	const char *name;
-} fields[] = {
+static const struct plx_emu_field fields[] = {
 	{VIRTIO_PCI_COMMON_DEVICE_FEATURE_SELECT, 4, false, "device_feature_select"},
 	{VIRTIO_PCI_COMMON_DEVICE_FEATURE, 4, true, "device_feature"},
 	{VIRTIO_PCI_COMMON_DRIVER_FEATURE_SELECT, 4, false, "driver_feature_select"},
@@ -43,20 +38,29 @@ static const struct {
 	{VIRTIO_PCI_COMMON_ADMIN_QUEUE_NUM, 2, true, "admin_queue_num"},
 };
 
+const struct plx_emu_field *plx_emu_find_field(
+	const struct plx_emu_field *table, size_t count, uint64_t offset, unsigned len)
+{
+	for (size_t i = 0; i < count; i++)
+		if (table[i].offset == offset && table[i].width == len)
+			return &table[i];
+	return NULL;
+}
+
 /* Return: The field's name when the access is one that the standard allows, otherwise NULL. */
 static const char *check_access(struct plx_emu *emu, uint64_t offset, unsigned len, bool write)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++) {
-		if (fields[i].offset != offset || fields[i].width != len)
-			continue;
-		if (!write || !fields[i].read_only)
-			return fields[i].name;
-		plx_emu_report(emu, "PCI-COMMON-1", "%s was written", fields[i].name);
-		return NULL;
-	}
-	plx_emu_report(emu, "PCI-ACC-1",
-		"the common configuration was %s with %u bytes at 0x%" PRIx64,
-		write ? "written" : "read", len, offset);
+	const struct plx_emu_field *field =
+		plx_emu_find_field(fields, ARRAY_SIZE(fields), offset, len);
+
+	if (field && (!write || !field->read_only))
+		return field->name;
+	if (field)
+		plx_emu_report(emu, "PCI-COMMON-1", "%s was written", field->name);
+	else
+		plx_emu_report(emu, "PCI-ACC-1",
+			"the common configuration was %s with %u bytes at 0x%" PRIx64,
+			write ? "written" : "read", len, offset);
 	return NULL;
 }
 

@@ -249,6 +249,16 @@ bool plx_emu_bar_kick(
 uint8_t plx_emu_isr_read(struct plx_emu *emu);
 
 /* common.c */
+/* A register of the common configuration, or of the legacy interface. */
+struct plx_emu_field {
+	uint8_t offset;
+	uint8_t width;
+	bool read_only;
+	const char *name;
+};
+/* Return: the field that an access is to, whole; NULL when there is none. */
+const struct plx_emu_field *plx_emu_find_field(
+	const struct plx_emu_field *table, size_t count, uint64_t offset, unsigned len);
 uint64_t plx_emu_common_read(struct plx_emu *emu, uint64_t offset, unsigned len);
 void plx_emu_common_write(struct plx_emu *emu, uint64_t offset, unsigned len, uint64_t value);
 /* The queue that the driver has selected; NULL: there is none of that number. */

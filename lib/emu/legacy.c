@@ -11,12 +11,7 @@
  * little-endian here, as the guests are.
  */
 
-static const struct {
-	uint8_t offset;
-	uint8_t width;
-	bool read_only;
-	const char *name;
-} fields[] = {
+static const struct plx_emu_field fields[] = {
 	{VIRTIO_PCI_LEGACY_DEVICE_FEATURES, 4, true, "device features"},
 	{VIRTIO_PCI_LEGACY_DRIVER_FEATURES, 4, false, "driver features"},
 	{VIRTIO_PCI_LEGACY_QUEUE_ADDRESS, 4, false, "queue address"},
@@ -31,18 +26,19 @@ static const struct {
 
 static bool check_access(struct plx_emu *emu, uint64_t offset, unsigned len, bool write)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++) {
-		if (fields[i].offset != offset || fields[i].width != len)
-			continue;
-		if (!write || !fields[i].read_only)
-			return true;
+	const struct plx_emu_field *field =
+		plx_emu_find_field(fields, ARRAY_SIZE(fields), offset, len);
+
+	if (field && (!write || !field->read_only))
+		return true;
+	if (field)
 		plx_emu_report(emu,
 			offset == VIRTIO_PCI_LEGACY_QUEUE_SIZE ? "LEG-RING-1" : "LEG-PCI-1",
-			"the legacy register %s was written", fields[i].name);
-		return false;
-	}
-	plx_emu_report(emu, "LEG-PCI-1", "the legacy registers were %s with %u bytes at 0x%" PRIx64,
-		write ? "written" : "read", len, offset);
+			"the legacy register %s was written", field->name);
+	else
+		plx_emu_report(emu, "LEG-PCI-1",
+			"the legacy registers were %s with %u bytes at 0x%" PRIx64,
+			write ? "written" : "read", len, offset);
 	return false;
 }
 

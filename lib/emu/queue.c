@@ -2,6 +2,7 @@
 #include "base/compiler.h"
 #include "base/error.h"
 #include "emu/emu_priv.h"
+#include "emu/ring_walk.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -144,7 +145,24 @@ const struct plx_emu_buffer *plx_emu_queue_next(struct plx_emu_queue *queue)
 
 unsigned plx_emu_queue_parts(struct plx_emu_queue *queue)
 {
-	return queue->ring->parts(queue, &queue->waiting[queue->first]);
+	const struct plx_emu_buffer *buffer = &queue->waiting[queue->first];
+	struct plx_emu_buffer again = {
+		.id = buffer->id, .first = buffer->first, .slots = buffer->slots};
+	struct plx_emu_walk walk = {.queue = queue, .buffer = &again, .part = queue->part};
+
+	queue->ring->check_untouched(queue, buffer);
+	if (buffer->bad)
+		return 0;
+	queue->ring->walk(&walk);
+	if (again.bad)
+		return 0;
+	if (again.digest != buffer->digest) {
+		plx_emu_report(queue->emu, "CLEANUP-1",
+			"queue %u: the indirect table of buffer %u was changed while exposed",
+			queue->index, buffer->id);
+		return 0;
+	}
+	return walk.count;
 }
 
 /* Without IN_ORDER a device may use buffers as it likes (virtio 1.4, 2.7.9). */

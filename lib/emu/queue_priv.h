@@ -35,6 +35,7 @@ struct plx_emu_desc {
 };
 
 struct plx_emu_queue;
+struct plx_emu_walk;
 
 /* What the ring layouts differ in. */
 struct plx_emu_ring_ops {
@@ -42,8 +43,10 @@ struct plx_emu_ring_ops {
 	bool (*start)(struct plx_emu_queue *queue);
 	/* Take notice of what was made available. Return: how far the ring moved on. */
 	uint32_t (*notice)(struct plx_emu_queue *queue);
-	/* List the parts of a buffer in queue->part. Return: how many; 0 when it is unusable. */
-	unsigned (*parts)(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer);
+	/* Visit the descriptors of a buffer, and those of its indirect table. */
+	void (*walk)(struct plx_emu_walk *walk);
+	/* See whether the driver left alone what it exposed (virtio 1.4, 3.2.1 and 3.3). */
+	void (*check_untouched)(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer);
 	/* Write down that a buffer is used; the driver need not see it yet. */
 	void (*use)(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer, uint32_t len);
 	/* Let the driver see it. Return: whether it wants to be interrupted. */

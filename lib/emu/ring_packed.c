@@ -273,7 +273,7 @@ static bool visit_table(struct plx_emu_walk *walk, const struct plx_emu_desc *ou
 	return table;
 }
 
-static void walk_list(struct plx_emu_walk *walk)
+static void walk_buffer(struct plx_emu_walk *walk)
 {
 	const struct plx_emu_queue *queue = walk->queue;
 
@@ -309,7 +309,7 @@ static uint32_t notice(struct plx_emu_queue *queue)
 			break;
 		}
 		flip_id(queue, buffer.id);
-		walk_list(&walk);
+		walk_buffer(&walk);
 		plx_emu_queue_add(queue, &buffer);
 	}
 	return distance(queue, before, packed->seen);
@@ -340,27 +340,6 @@ static void check_untouched(struct plx_emu_queue *queue, const struct plx_emu_bu
 		}
 		slot = slot + 1 < queue->size ? slot + 1 : 0;
 	}
-}
-
-static unsigned parts(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer)
-{
-	struct plx_emu_buffer again = {
-		.id = buffer->id, .first = buffer->first, .slots = buffer->slots};
-	struct plx_emu_walk walk = {.queue = queue, .buffer = &again, .part = queue->part};
-
-	check_untouched(queue, buffer);
-	if (buffer->bad)
-		return 0;
-	walk_list(&walk);
-	if (again.bad)
-		return 0;
-	if (again.digest != buffer->digest) {
-		plx_emu_report(queue->emu, "CLEANUP-1",
-			"queue %u: the indirect table of buffer %u was changed while exposed",
-			queue->index, buffer->id);
-		return 0;
-	}
-	return walk.count;
 }
 
 static void write_flags(struct plx_emu_queue *queue, uint32_t position, uint16_t flags)
@@ -507,7 +486,8 @@ static uint32_t ahead(const struct plx_emu_queue *queue, uint16_t next)
 const struct plx_emu_ring_ops plx_emu_packed_ops = {
 	.start = start,
 	.notice = notice,
-	.parts = parts,
+	.walk = walk_buffer,
+	.check_untouched = check_untouched,
 	.use = use,
 	.publish = publish,
 	.ahead = ahead,

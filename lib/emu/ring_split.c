@@ -145,7 +145,7 @@ static bool visit_table(struct plx_emu_walk *walk, const struct plx_emu_desc *ou
 	return true;
 }
 
-static void walk_chain(struct plx_emu_walk *walk)
+static void walk_buffer(struct plx_emu_walk *walk)
 {
 	const struct plx_emu_desc *desc;
 	uint16_t at = walk->buffer->id;
@@ -196,7 +196,7 @@ static uint32_t notice(struct plx_emu_queue *queue)
 			plx_emu_queue_break(queue);
 			return 0;
 		}
-		walk_chain(&walk);
+		walk_buffer(&walk);
 		split->seen++;
 		plx_emu_queue_add(queue, &buffer);
 	}
@@ -229,26 +229,6 @@ static void check_untouched(struct plx_emu_queue *queue, const struct plx_emu_bu
 		plx_emu_report(queue->emu, "CLEANUP-1",
 			"queue %u: available entry %u was changed while exposed", queue->index,
 			buffer->slot & (queue->size - 1));
-}
-
-static unsigned parts(struct plx_emu_queue *queue, const struct plx_emu_buffer *buffer)
-{
-	struct plx_emu_buffer again = {.id = buffer->id, .slots = buffer->slots};
-	struct plx_emu_walk walk = {.queue = queue, .buffer = &again, .part = queue->part};
-
-	check_untouched(queue, buffer);
-	if (buffer->bad)
-		return 0;
-	walk_chain(&walk);
-	if (again.bad)
-		return 0;
-	if (again.digest != buffer->digest) {
-		plx_emu_report(queue->emu, "CLEANUP-1",
-			"queue %u: the indirect table of descriptor %u was changed while exposed",
-			queue->index, buffer->id);
-		return 0;
-	}
-	return walk.count;
 }
 
 static void write_used(struct plx_emu_queue *queue, uint32_t id, uint32_t len)
@@ -357,7 +337,8 @@ static void disarm(struct plx_emu_queue *queue)
 const struct plx_emu_ring_ops plx_emu_split_ops = {
 	.start = start,
 	.notice = notice,
-	.parts = parts,
+	.walk = walk_buffer,
+	.check_untouched = check_untouched,
 	.use = use,
 	.publish = publish,
 	.ahead = ahead,
