@@ -55,42 +55,45 @@ static void post(struct net_rxq *queue, struct plx_packet *packet)
 	plx_virtq_add(queue->vq, buffers, 0, 2, packet, packed);
 }
 
+/* The same of packets of the pool at hand, in an ordered queue. */
+static __always_inline_fn void post_run(
+	struct net_rxq *queue, struct plx_packet **packets, unsigned count, const bool packed)
+{
+	struct plx_virtq_buffer buffers[NET_BATCH];
+
+	for (unsigned i = 0; i < count; i++)
+		buffers[i] = (struct plx_virtq_buffer){
+			plx_pool_map_iova(&queue->map, packets[i]) + queue->header_off,
+			queue->room};
+	plx_virtq_post(queue->vq, (void *const *)packets, buffers, count, true, packed);
+}
+
 /*
  * Post as many buffers as the ring has room for and the pool can give. Publishes them, and does not
- * notify.
+ * notify. @in_runs, for an ordered queue whose buffers take one descriptor each, and @packed are
+ * constants.
  */
-static void refill(struct net_rxq *queue)
+static __always_inline_fn void refill(struct net_rxq *queue, const bool in_runs, const bool packed)
 {
-	const unsigned each = 1 + queue->header_apart; /* descriptors */
+	const unsigned each = in_runs ? 1 : 1 + queue->header_apart; /* descriptors */
 	struct plx_virtq *vq = queue->vq;
 	struct plx_packet *fresh[NET_BATCH];
 	unsigned count = 1;
 
 	while (count && vq->free_count >= each) {
 		count = take_fresh(queue, fresh, MIN(vq->free_count / each, (unsigned)NET_BATCH));
-		for (unsigned i = 0; i < count; i++)
+		if (in_runs)
+			post_run(queue, fresh, count, packed);
+		for (unsigned i = 0; !in_runs && i < count; i++)
 			post(queue, fresh[i]);
 	}
-	plx_virtq_publish(vq, vq->is_packed);
+	plx_virtq_publish(vq, packed);
 }
 
-/* The same of an ordered queue whose buffers take one descriptor each. */
-static __always_inline_fn void refill_run(struct net_rxq *queue, const bool packed)
+/* Of any queue, at any time. */
+static void refill_singly(struct net_rxq *queue)
 {
-	struct plx_virtq *vq = queue->vq;
-	struct plx_virtq_buffer buffers[NET_BATCH];
-	struct plx_packet *fresh[NET_BATCH];
-	unsigned count = 1;
-
-	while (count && vq->free_count) {
-		count = take_fresh(queue, fresh, MIN(vq->free_count, (unsigned)NET_BATCH));
-		for (unsigned i = 0; i < count; i++)
-			buffers[i] = (struct plx_virtq_buffer){
-				plx_pool_map_iova(&queue->map, fresh[i]) + queue->header_off,
-				queue->room};
-		plx_virtq_post(vq, (void *const *)fresh, buffers, count, true, packed);
-	}
-	plx_virtq_publish(vq, packed);
+	refill(queue, false, queue->vq->is_packed);
 }
 
 static void drop(struct net_rxq *queue, struct plx_packet *packet, uint64_t *reason)
@@ -256,7 +259,7 @@ static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx
 		__builtin_prefetch(
 			plx_pool_map_buffer(&queue->map, packets[i]) + queue->header_off);
 	if (queue->vq->free_count >= queue->refill_at && !device_lies(queue->vq->fault))
-		refill_run(queue, packed);
+		refill(queue, true, packed);
 	while (run.at < run.count) {
 		struct plx_packet *packet = packets[run.at];
 
@@ -269,7 +272,7 @@ static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx
 /* Nothing has come for a while: the ring is made full for what may. */
 static void fill_up(struct net_rxq *queue)
 {
-	refill(queue);
+	refill_singly(queue);
 	plx_virtq_kick(queue->vq, queue->vq->is_packed);
 }
 
@@ -306,7 +309,7 @@ static int receive_any_order(struct plx_eth_rxq *base, struct plx_packet **packe
 	unsigned received = receive_singly(queue, packets, count);
 
 	if (!queue->vq->fault && queue->vq->free_count >= queue->refill_at)
-		refill(queue);
+		refill_singly(queue);
 	return finish(queue, packets, received, queue->vq->is_packed);
 }
 
@@ -430,7 +433,7 @@ int net_rx_create(struct net *net, unsigned pair, uint16_t entries)
 
 int net_rx_fill(struct net_rxq *queue)
 {
-	refill(queue);
+	refill_singly(queue);
 	if (queue->vq->free_count <= queue->header_apart)
 		return 0;
 	return plx_fail(ENOBUFS,

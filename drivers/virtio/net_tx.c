@@ -29,7 +29,17 @@ static int give_up(struct net_txq *queue, unsigned taken)
 	return taken ? (int)taken : plx_virtq_fail(queue->vq);
 }
 
-/* Give a run of packets back, through the cache where they are of its pool. */
+/* Give packets of one pool back, through the cache where it is that pool's. */
+static __always_inline_fn void put_run(struct net_txq *queue, const struct plx_pool *pool,
+	struct plx_packet **batch, unsigned count)
+{
+	if (pool == queue->cache->pool)
+		plx_pool_put(queue->cache, batch, count);
+	else
+		plx_pool_return(batch, count);
+}
+
+/* Give packets of whatever pools back. */
 static void put_batch(struct net_txq *queue, struct plx_packet **batch, unsigned count)
 {
 	unsigned from = 0;
@@ -40,10 +50,7 @@ static void put_batch(struct net_txq *queue, struct plx_packet **batch, unsigned
 
 		while (to < count && batch[to]->pool == pool)
 			to++;
-		if (pool == queue->cache->pool)
-			plx_pool_put(queue->cache, batch + from, to - from);
-		else
-			plx_pool_return(batch + from, to - from);
+		put_run(queue, pool, batch + from, to - from);
 		from = to;
 	}
 }
@@ -131,10 +138,7 @@ static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 		unsigned count = MIN(left, (unsigned)NET_BATCH);
 
 		count = plx_virtq_take(vq, (void **)done, len, count, false, &odd, packed);
-		if (queue->home == queue->cache->pool)
-			plx_pool_put(queue->cache, done, count);
-		else
-			plx_pool_return(done, count);
+		put_run(queue, queue->home, done, count);
 		left = count == NET_BATCH ? left - count : 0;
 	}
 	if (unlikely(odd))
