@@ -126,7 +126,7 @@ static int retire(struct net *net, const struct net_command *command)
 		plx_virtq_break(net->ctrl.vq, (enum plx_virtq_fault)net->ctrl.vq->fault, 0);
 		return -EIO;
 	}
-	net_counter_add(&net->ctrl.counters.unanswered, 1);
+	plx_counter_add(&net->ctrl.counters.unanswered, 1);
 	if (plx_virtio_read_status(net->virtio) == PLX_VIRTIO_STATUS_GONE)
 		return plx_virtio_gone(net->virtio);
 	return plx_fail(EIO,
@@ -152,7 +152,7 @@ static int judge(struct net *net, const struct net_command *command, uint8_t ack
 {
 	if (ack == VIRTIO_NET_OK)
 		return 0;
-	net_counter_add(&net->ctrl.counters.refused, 1);
+	plx_counter_add(&net->ctrl.counters.refused, 1);
 	if (ack == VIRTIO_NET_ERR)
 		return plx_fail(EPERM, "%s: the device refuses the command for %s",
 			net->virtio->name, command->what);
@@ -175,7 +175,7 @@ int net_ctrl_send(struct net *net, const struct net_command *command, uint32_t *
 	if (!submit(ctrl, command))
 		return plx_fail(EPROTO, "%s: the control queue of %u entries is too short for %s",
 			net->virtio->name, ctrl->vq->size, command->what);
-	net_counter_add(&ctrl->counters.commands, 1);
+	plx_counter_add(&ctrl->counters.commands, 1);
 	/* Of what a legacy device writes, its used length tells nothing (5.1.9.6). */
 	if (!await(net) || !plx_virtq_pop(ctrl->vq, &len, !net->virtio->transport->legacy,
 				   ctrl->vq->is_packed))

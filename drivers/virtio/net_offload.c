@@ -50,7 +50,7 @@ static void take_csum(
 		return;
 	if ((uint32_t)header->csum_start + header->csum_offset + 2 > packet->len ||
 		header->csum_start >= packet->data_len || header->csum_offset > UINT8_MAX) {
-		net_counter_add(&queue->counters.bad_csum, 1);
+		plx_counter_add(&queue->counters.bad_csum, 1);
 		return;
 	}
 	packet->offload = PLX_PACKET_CSUM;

@@ -264,9 +264,4 @@ void net_tx_run(struct net_txq *queue);
 void net_tx_park(struct net_txq *queue);
 void net_tx_release(struct net_txq *queue);
 
-static __always_inline_fn void net_counter_add(uint64_t *counter, uint64_t value)
-{
-	plx_counter_add(counter, value);
-}
-
 #endif

@@ -34,7 +34,7 @@ static __always_inline_fn unsigned take_fresh(
 	want = MIN(plx_pool_cache_fill(queue->cache, 1), want);
 	if (plx_pool_get(queue->cache, fresh, want))
 		return want;
-	net_counter_add(&queue->counters.no_buffers, 1);
+	plx_counter_add(&queue->counters.no_buffers, 1);
 	return 0;
 }
 
@@ -98,7 +98,7 @@ static void refill_singly(struct net_rxq *queue)
 
 static void drop(struct net_rxq *queue, struct plx_packet *packet, uint64_t *reason)
 {
-	net_counter_add(reason, 1);
+	plx_counter_add(reason, 1);
 	while (packet) {
 		struct plx_packet *next = packet->next;
 
@@ -284,8 +284,8 @@ static __always_inline_fn int finish(
 
 	for (unsigned i = 0; i < received; i++)
 		bytes += packets[i]->len;
-	net_counter_add(&queue->counters.packets, received);
-	net_counter_add(&queue->counters.bytes, bytes);
+	plx_counter_add(&queue->counters.packets, received);
+	plx_counter_add(&queue->counters.bytes, bytes);
 	if (device_lies(queue->vq->fault))
 		return give_up(queue, received);
 	plx_virtq_kick(queue->vq, packed);

@@ -187,7 +187,7 @@ static unsigned measure(const struct plx_packet *packet, unsigned limit, uint32_
 /* What becomes of a frame that cannot be sent: it is freed as far as its chain can be trusted. */
 static void drop(struct plx_packet *packet, uint64_t *reason)
 {
-	net_counter_add(reason, 1);
+	plx_counter_add(reason, 1);
 	plx_packet_free(packet);
 }
 
@@ -325,7 +325,7 @@ static bool transmit_one(struct net_txq *queue, struct plx_packet *packet, uint6
 
 	if (outcome == SENT) {
 		*bytes += len;
-		net_counter_add(&queue->counters.packets, 1);
+		plx_counter_add(&queue->counters.packets, 1);
 	}
 	return outcome != NO_ROOM;
 }
@@ -363,7 +363,7 @@ static __always_inline_fn unsigned transmit_all(struct net_txq *queue, struct pl
 			break;
 		taken++;
 	}
-	net_counter_add(&queue->counters.packets, plain);
+	plx_counter_add(&queue->counters.packets, plain);
 	return taken;
 }
 
@@ -384,7 +384,7 @@ static __always_inline_fn int transmit(
 		return look_after(queue, packed);
 	if (likely(has_room(queue, count, packed)))
 		taken = transmit_all(queue, packets, count, &bytes, packed);
-	net_counter_add(&queue->counters.bytes, bytes);
+	plx_counter_add(&queue->counters.bytes, bytes);
 	if (device_lies(vq->fault))
 		return give_up(queue, taken);
 	plx_virtq_publish(vq, packed);
@@ -394,7 +394,7 @@ static __always_inline_fn int transmit(
 		return give_up(queue, taken);
 	plx_virtq_kick(vq, packed);
 	if (unlikely(taken < count)) {
-		net_counter_add(&queue->counters.full, 1);
+		plx_counter_add(&queue->counters.full, 1);
 		plx_virtq_idle(vq);
 	}
 	return (int)taken;
