@@ -197,7 +197,11 @@ template <bool packed> void in_runs(benchmark::State &state, Timed timed)
 		cookies[i] = &buffers[i];
 	}
 	auto post = [&](struct plx_virtq *queue) {
-		plx_virtq_post(queue, cookies, buffers, BURST, true, packed);
+		struct plx_virtq_run run = plx_virtq_begin_run(queue, packed);
+
+		for (unsigned i = 0; i < BURST; i++)
+			plx_virtq_put(&run, i, cookies[i], buffers[i], true, packed);
+		plx_virtq_end_run(queue, &run, BURST, true, packed);
 		plx_virtq_publish(queue, packed);
 	};
 	auto take = [](struct plx_virtq *queue) {

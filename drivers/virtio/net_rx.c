@@ -4,6 +4,9 @@
 #include "base/error.h"
 #include "virtio/virtq_ring.h"
 
+#include <endian.h>
+#include <string.h>
+
 /*
  * Receiving: one buffer is one packet of the pool and one descriptor of the ring. The device writes
  * its header in front of the frame, into the same cache line as the frame's first bytes.
@@ -59,13 +62,17 @@ static void post(struct net_rxq *queue, struct plx_packet *packet)
 static __always_inline_fn void post_run(
 	struct net_rxq *queue, struct plx_packet **packets, unsigned count, const bool packed)
 {
-	struct plx_virtq_buffer buffers[NET_BATCH];
+	const struct plx_virtq_run run = plx_virtq_begin_run(queue->vq, packed);
+	struct plx_pool_map map = queue->map;
+	const uint32_t room = queue->room;
 
-	for (unsigned i = 0; i < count; i++)
-		buffers[i] = (struct plx_virtq_buffer){
-			plx_pool_map_iova(&queue->map, packets[i]) + queue->header_off,
-			queue->room};
-	plx_virtq_post(queue->vq, (void *const *)packets, buffers, count, true, packed);
+	map.iova += queue->header_off;
+	for (unsigned i = 0; i < count; i++) {
+		struct plx_virtq_buffer buffer = {plx_pool_map_iova(&map, packets[i]), room};
+
+		plx_virtq_put(&run, i, packets[i], buffer, true, packed);
+	}
+	plx_virtq_end_run(queue->vq, &run, count, true, packed);
 }
 
 /*
@@ -246,6 +253,40 @@ static unsigned receive_singly(struct net_rxq *queue, struct plx_packet **packet
 	return received;
 }
 
+/*
+ * Make frames of buffers that are one each and of which there is nothing to say but their length.
+ *
+ * Return: How many, from the first on, before one that is too short.
+ */
+static __always_inline_fn unsigned make_plain(const struct net_rxq *queue,
+	struct plx_packet *const *packets, const uint32_t *len, unsigned count)
+{
+	const uint32_t header_len = queue->header_len;
+	const uint64_t data_off = (uint64_t)(queue->header_off + header_len) << 48;
+	unsigned i = 0;
+
+	static_assert(
+		offsetof(struct plx_packet, data_len) == offsetof(struct plx_packet, len) + 4 &&
+			offsetof(struct plx_packet, data_off) ==
+				offsetof(struct plx_packet, len) + 6,
+		"len, data_len and data_off make 64 bits");
+	for (; i < count && !device_lies(len[i] <= header_len); i++) {
+		struct plx_packet *packet = packets[i];
+		/* Of 16 bits, as the room of a buffer is. */
+		uint64_t data_len = len[i] - header_len;
+		uint64_t lengths = htole64(data_len | data_len << 32 | data_off);
+
+		packet->next = NULL;
+		memcpy(&packet->len, &lengths, sizeof(lengths));
+		packet->received = 0;
+		packet->hash_type = PLX_PACKET_HASH_NONE;
+		packet->segments = 1;
+		packet->offload = 0;
+		packet->csum_offset = 0;
+	}
+	return i;
+}
+
 /* Take a run of buffers, and make frames of them where they are. */
 static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx_packet **packets,
 	unsigned count, bool *odd, const bool mergeable, const bool packed, const bool offloads)
@@ -260,6 +301,8 @@ static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx
 			plx_pool_map_buffer(&queue->map, packets[i]) + queue->header_off);
 	if (queue->vq->free_count >= queue->refill_at && !device_lies(queue->vq->fault))
 		refill(queue, true, packed);
+	if (!mergeable && !offloads)
+		run.at = received = make_plain(queue, packets, len, run.count);
 	while (run.at < run.count) {
 		struct plx_packet *packet = packets[run.at];
 

@@ -134,10 +134,9 @@ static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 
 	while (left && !odd) {
 		struct plx_packet *done[NET_BATCH];
-		uint32_t len[NET_BATCH];
 		unsigned count = MIN(left, (unsigned)NET_BATCH);
 
-		count = plx_virtq_take(vq, (void **)done, len, count, false, &odd, packed);
+		count = plx_virtq_take(vq, (void **)done, NULL, count, false, &odd, packed);
 		put_run(queue, queue->home, done, count);
 		left = count == NET_BATCH ? left - count : 0;
 	}
@@ -280,7 +279,9 @@ static enum outcome send_singly(struct net_txq *queue, struct plx_packet *packet
 static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_packet **packets,
 	unsigned count, uint64_t *bytes, const bool packed)
 {
-	struct plx_virtq_buffer buffers[NET_BATCH];
+	const struct plx_virtq_run run = plx_virtq_begin_run(queue->vq, packed);
+	const uint32_t header_len = queue->header_len;
+	uint64_t sum = 0;
 	unsigned sent = 0;
 
 	count = MIN(count, MIN((unsigned)queue->vq->free_count, (unsigned)NET_BATCH));
@@ -292,14 +293,16 @@ static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_pa
 		queue->home = packets[0]->pool;
 	for (; sent < count && likely(is_plain(queue, packets[sent])); sent++) {
 		struct plx_packet *packet = packets[sent];
+		const uint32_t len = packet->data_len;
+		struct plx_virtq_buffer buffer = {
+			plx_packet_data_iova(packet) - header_len, len + header_len};
 
 		write_header(queue, packet);
-		buffers[sent] =
-			(struct plx_virtq_buffer){plx_packet_data_iova(packet) - queue->header_len,
-				(uint32_t)packet->data_len + queue->header_len};
-		*bytes += packet->data_len;
+		plx_virtq_put(&run, sent, packet, buffer, false, packed);
+		sum += len;
 	}
-	plx_virtq_post(queue->vq, (void *const *)packets, buffers, sent, false, packed);
+	*bytes += sum;
+	plx_virtq_end_run(queue->vq, &run, sent, false, packed);
 	return sent;
 }
 

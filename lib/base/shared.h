@@ -59,6 +59,14 @@ static inline uint16_t plx_shared16_read(const struct plx_shared16 *field)
 	return le16toh(__atomic_load_n(&field->raw, __ATOMIC_RELAXED));
 }
 
+/* Four neighbours in one value, the first in its lowest bits; together they need no alignment. */
+static inline uint64_t plx_shared16_read_4(const struct plx_shared16 *first)
+{
+	typedef uint64_t __attribute__((aligned(2), may_alias)) four;
+
+	return le64toh(*(const volatile four *)first);
+}
+
 /* Reads that come later in the program see what the device wrote before it wrote this field. */
 static inline uint16_t plx_shared16_read_acquire(const struct plx_shared16 *field)
 {
@@ -73,6 +81,15 @@ static inline uint32_t plx_shared32_read(const struct plx_shared32 *field)
 static inline uint64_t plx_shared64_read(const struct plx_shared64 *field)
 {
 	return le64toh(__atomic_load_n(&field->raw, __ATOMIC_RELAXED));
+}
+
+/*
+ * A whole value that the device wrote in pieces and completed by the piece in the highest bytes:
+ * whoever sees that one sees them all, since it is one access.
+ */
+static inline uint64_t plx_shared64_read_acquire(const struct plx_shared64 *field)
+{
+	return le64toh(__atomic_load_n(&field->raw, __ATOMIC_ACQUIRE));
 }
 
 static inline void plx_shared16_write(struct plx_shared16 *field, uint16_t value)

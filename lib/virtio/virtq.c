@@ -16,6 +16,7 @@ const char *plx_virtq_fault_name(enum plx_virtq_fault fault)
 		[PLX_VIRTQ_ID_RANGE] = "a used id is outside the ring",
 		[PLX_VIRTQ_ID_UNKNOWN] = "a used id is not in flight",
 		[PLX_VIRTQ_LEN] = "more bytes were written than had been posted",
+		[PLX_VIRTQ_ORDER] = "a used id is not in the order that was agreed on",
 		[PLX_VIRTQ_FAULT] = "the device reports a fault of its own",
 		[PLX_VIRTQ_GONE] = "the device is gone",
 	};
@@ -323,6 +324,7 @@ int plx_virtq_create(struct plx_virtio *virtio, uint16_t index, uint16_t wanted,
 	queue->log = virtio->log;
 	queue->index = index;
 	queue->event_idx = plx_virtio_has(virtio, VIRTIO_F_EVENT_IDX);
+	queue->in_order = plx_virtio_has(virtio, VIRTIO_F_IN_ORDER);
 	(void)snprintf(queue->name, sizeof(queue->name), "%s queue %u", virtio->name, index);
 	layout = lay_out(virtio, size, packed);
 	err = plx_mem_alloc(
@@ -402,6 +404,32 @@ void plx_virtq_disorder(struct plx_virtq *queue)
 		plx_virtq_return_id(queue, (uint16_t)id);
 		queue->chain[id].count = 0;
 	}
+}
+
+bool plx_virtq_begin_batch(
+	struct plx_virtq *queue, uint32_t id, uint32_t len, uint16_t turn, uint16_t limit)
+{
+	unsigned at = turn, chains = 1;
+
+	if (device_lies(id >= queue->size)) {
+		plx_virtq_break(queue, PLX_VIRTQ_ID_RANGE, id);
+		return false;
+	}
+	if (likely(!queue->odd)) {
+		chains += id >= at ? id - at : id + queue->size - at;
+	} else {
+		for (; at != id && chains <= limit; chains++) {
+			at += queue->chain[at].count;
+			at -= at >= queue->size ? queue->size : 0;
+		}
+	}
+	if (device_lies(chains > limit)) {
+		plx_virtq_break(queue, PLX_VIRTQ_ORDER, id);
+		return false;
+	}
+	queue->batch = (uint16_t)chains;
+	queue->batch_len = len;
+	return true;
 }
 
 void *plx_virtq_reclaim(struct plx_virtq *queue, unsigned *cursor)

@@ -9,6 +9,8 @@
 #include "virtio/virtio.h"
 #include "virtio/virtio_reg.h"
 
+#include <string.h>
+
 /*
  * A virtqueue, driver's side (virtio 1.4, 2.6): what is common to both layouts.
  *
@@ -24,6 +26,12 @@
  * that comes out of turn ends that until the next reset, and free ids are kept in a list from then
  * on.
  *
+ * A device that has promised order (F_IN_ORDER) may name only the last of several buffers (2.7.9,
+ * 2.8.9). Such a batch is noted when its end is read, and its buffers are taken one by one or in
+ * runs as those of any other device; those that were not named count as written to their last byte.
+ * An id that is not of the next batch, or of one that reaches beyond what is in flight, breaks the
+ * queue.
+ *
  * One thread at a time uses a queue. Its operations are the inline functions of virtq_split.h and
  * virtq_packed.h, and those of virtq_ring.h that stand for either by a constant.
  */
@@ -35,6 +43,7 @@ enum plx_virtq_fault {
 	PLX_VIRTQ_ID_RANGE,   /* a used id is not an index of the ring */
 	PLX_VIRTQ_ID_UNKNOWN, /* a used id is no head in flight, or came twice */
 	PLX_VIRTQ_LEN,        /* more bytes were written than had been posted */
+	PLX_VIRTQ_ORDER,      /* a used id is not in the order that was agreed on */
 	PLX_VIRTQ_FAULT,      /* the device reports a fault of its own */
 	PLX_VIRTQ_GONE,       /* there is no device any more */
 };
@@ -104,6 +113,9 @@ struct plx_virtq {
 	void **cookie;                 /* private, by id */
 	struct plx_virtq_chain *chain; /* private, by id */
 	bool ordered;                  /* no completion came out of turn since the reset */
+	bool in_order;                 /* none may: F_IN_ORDER */
+	uint16_t batch;      /* in order: chains of the batch at hand that were not taken yet */
+	uint32_t batch_len;  /* bytes that the device wrote into the last of them */
 	uint16_t first;      /* ordered, split: the oldest descriptor in flight, running free */
 	uint16_t odd;        /* ordered: chains in flight that are not of a run */
 	uint32_t room;       /* bytes that the device may write into what is posted in runs */
@@ -169,6 +181,18 @@ void *plx_virtq_reclaim(struct plx_virtq *queue, unsigned *cursor);
  * runs. Of a queue with nothing in flight.
  */
 void plx_virtq_set_room(struct plx_virtq *queue, uint32_t room);
+
+/*
+ * plx_virtq_begin_batch() - Note the batch that a used id ends.
+ * @id: all 32 bits of it
+ * @len: bytes that were written into the last buffer
+ * @turn: the id of the oldest chain in flight
+ * @limit: chains that can be in the batch
+ *
+ * Return: Whether there is such a batch; otherwise the queue is broken.
+ */
+bool plx_virtq_begin_batch(
+	struct plx_virtq *queue, uint32_t id, uint32_t len, uint16_t turn, uint16_t limit);
 
 /* A completion came out of turn: from here on ids are kept in a list. */
 void plx_virtq_disorder(struct plx_virtq *queue);
@@ -300,6 +324,66 @@ static __always_inline_fn struct plx_virtq_chain *plx_virtq_claim(
 	queue->in_flight--;
 	queue->withheld = 0;
 	return chain;
+}
+
+/*
+ * plx_virtq_claim_next() - End the flight of the next chain of the batch at hand.
+ * @turn: its id
+ * @len: receives the bytes that the device wrote into it
+ * @check_len: as plx_virtq_claim()
+ *
+ * Return: The chain; NULL when the queue is broken.
+ */
+static __always_inline_fn struct plx_virtq_chain *plx_virtq_claim_next(
+	struct plx_virtq *queue, uint16_t turn, uint32_t *len, const bool check_len)
+{
+	struct plx_virtq_chain *chain = &queue->chain[turn];
+
+	*len = --queue->batch ? chain->writable : queue->batch_len;
+	if (check_len && device_lies(*len > chain->writable)) {
+		plx_virtq_break(queue, PLX_VIRTQ_LEN, *len);
+		return NULL;
+	}
+	queue->in_flight--;
+	queue->withheld = 0;
+	return chain;
+}
+
+/*
+ * plx_virtq_take_batch() - Take what lies in one piece of the batch at hand, of a queue without odd
+ * chains in flight.
+ * @turn: the id that comes next
+ * @cookies: receives what they were posted with
+ * @len: receives the bytes that were written into each; only with @check_len
+ * @count: how many at most
+ * @odd: receives whether the batch is for pop
+ *
+ * Return: How many; the caller advances the ring by them.
+ */
+static __always_inline_fn unsigned plx_virtq_take_batch(struct plx_virtq *queue, uint16_t turn,
+	void **cookies, uint32_t *len, unsigned count, const bool check_len, bool *odd)
+{
+	unsigned n = MIN(MIN(count, (unsigned)queue->batch), (unsigned)(queue->size - turn));
+
+	if (check_len && device_lies(queue->batch_len > queue->room)) {
+		*odd = true;
+		return 0;
+	}
+	memcpy(cookies, &queue->cookie[turn], n * sizeof(*cookies));
+	for (unsigned i = 0; check_len && i < n; i++)
+		len[i] = queue->room;
+	queue->batch = (uint16_t)(queue->batch - n);
+	if (check_len && !queue->batch)
+		len[n - 1] = queue->batch_len;
+	return n;
+}
+
+/* What is known of a queue's private state after @count buffers of runs were taken. */
+static __always_inline_fn void plx_virtq_end_flight(struct plx_virtq *queue, unsigned count)
+{
+	queue->free_count = (uint16_t)(queue->free_count + count);
+	queue->in_flight = (uint16_t)(queue->in_flight - count);
+	queue->withheld = 0;
 }
 
 /* Whether a chain is other than what is posted in runs. */

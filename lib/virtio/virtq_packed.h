@@ -118,6 +118,8 @@ static __always_inline_fn bool plx_virtq_packed_ready(struct plx_virtq *queue)
 
 	if (device_lies(queue->fault))
 		return false;
+	if (unlikely(queue->batch))
+		return true;
 	/* Acquire: id and length are read after the flags that say they are there (2.8.21.2). */
 	flags = plx_shared16_read_acquire(&ring->desc[ring->used_at].flags);
 	if ((flags & PLX_VIRTQ_PACKED_BOTH) != ring->used_flags)
@@ -140,18 +142,34 @@ static __always_inline_fn void plx_virtq_packed_step_used(struct plx_virtq *queu
 	}
 }
 
+/* Claim the chain of the next used descriptor. @id: receives the chain's. Return: NULL: broken. */
+static __always_inline_fn struct plx_virtq_chain *plx_virtq_packed_claim(
+	struct plx_virtq *queue, uint16_t *id, uint32_t *len, const bool check_len)
+{
+	struct plx_virtq_packed *ring = &queue->packed;
+	const uint16_t turn = ring->used_at;
+	const struct virtq_packed_desc *desc = &ring->desc[turn];
+
+	if (!queue->batch) {
+		*id = plx_shared16_read(&desc->id);
+		*len = plx_shared32_read(&desc->len);
+		if (!queue->in_order)
+			return plx_virtq_claim(queue, *id, turn, *len, check_len);
+		if (device_lies(!plx_virtq_begin_batch(queue, *id, *len, turn, queue->in_flight)))
+			return NULL;
+	}
+	*id = turn;
+	return plx_virtq_claim_next(queue, turn, len, check_len);
+}
+
 /* plx_virtq_packed_pop() - As plx_virtq_split_pop(). */
 static __always_inline_fn void *plx_virtq_packed_pop(
 	struct plx_virtq *queue, uint32_t *len, const bool check_len)
 {
-	struct plx_virtq_packed *ring = &queue->packed;
-	const struct virtq_packed_desc *desc = &ring->desc[ring->used_at];
-	uint16_t id = plx_shared16_read(&desc->id);
 	struct plx_virtq_chain *chain;
-	uint16_t count;
+	uint16_t id, count;
 
-	*len = plx_shared32_read(&desc->len);
-	chain = plx_virtq_claim(queue, id, ring->used_at, *len, check_len);
+	chain = plx_virtq_packed_claim(queue, &id, len, check_len);
 	if (device_lies(!chain))
 		return NULL;
 	count = (uint16_t)chain->count;
@@ -166,12 +184,65 @@ static __always_inline_fn void *plx_virtq_packed_pop(
 	return queue->cookie[id];
 }
 
+/*
+ * Length, id and flags of a descriptor are one value. The device writes the flags last, so that one
+ * read finds what belongs together (2.8.21.2).
+ */
+#define PLX_VIRTQ_PACKED_ID    32
+#define PLX_VIRTQ_PACKED_FLAGS 48
+
+static __always_inline_fn struct plx_shared64 *plx_virtq_packed_tail(struct virtq_packed_desc *desc)
+{
+	return (struct plx_shared64 *)(void *)&desc->len;
+}
+
+/*
+ * How many of @count descriptors are used, by buffers that were posted in runs and whose turn it is
+ * from @turn on. @other: receives whether the next is used by anything else.
+ */
+static __always_inline_fn unsigned plx_virtq_packed_match(struct virtq_packed_desc *desc,
+	uint16_t turn, uint16_t used_flags, uint32_t *len, unsigned count, const uint32_t room,
+	const bool check_len, bool *other)
+{
+	const uint64_t flags = (uint64_t)PLX_VIRTQ_PACKED_BOTH << PLX_VIRTQ_PACKED_FLAGS;
+	const uint64_t mask = flags | UINT64_C(0xffff) << PLX_VIRTQ_PACKED_ID;
+	uint64_t wanted = (uint64_t)used_flags << PLX_VIRTQ_PACKED_FLAGS |
+			  (uint64_t)turn << PLX_VIRTQ_PACKED_ID;
+	unsigned good = 0;
+
+	for (; good < count; good++, wanted += UINT64_C(1) << PLX_VIRTQ_PACKED_ID) {
+		uint64_t found = plx_shared64_read_acquire(plx_virtq_packed_tail(&desc[good]));
+
+		if (unlikely((found ^ wanted) & mask)) {
+			*other = !((found ^ wanted) & flags);
+			break;
+		}
+		if (!check_len)
+			continue;
+		len[good] = (uint32_t)found;
+		if (device_lies(len[good] > room)) {
+			*other = true;
+			break;
+		}
+	}
+	return good;
+}
+
+/* A descriptor that is used ends a batch. Return: whether it does. */
+static __always_inline_fn bool plx_virtq_packed_begin_batch(struct plx_virtq *queue, unsigned taken)
+{
+	const struct plx_virtq_packed *ring = &queue->packed;
+	const struct virtq_packed_desc *desc = &ring->desc[ring->used_at];
+
+	return plx_virtq_begin_batch(queue, plx_shared16_read(&desc->id),
+		plx_shared32_read(&desc->len), ring->used_at, (uint16_t)(queue->in_flight - taken));
+}
+
 /* plx_virtq_packed_take() - As plx_virtq_split_take(). */
 static __always_inline_fn unsigned plx_virtq_packed_take(struct plx_virtq *queue, void **cookies,
 	uint32_t *len, unsigned count, const bool check_len, bool *odd)
 {
 	struct plx_virtq_packed *ring = &queue->packed;
-	const uint32_t room = queue->room;
 	unsigned taken = 0;
 
 	*odd = false;
@@ -184,62 +255,94 @@ static __always_inline_fn unsigned plx_virtq_packed_take(struct plx_virtq *queue
 	count = MIN(count, (unsigned)queue->in_flight);
 	while (taken < count && !*odd) {
 		uint16_t from = ring->used_at;
-		const struct virtq_packed_desc *desc = &ring->desc[from];
-		const uint16_t used_flags = ring->used_flags;
-		unsigned n = MIN(count - taken, (unsigned)(queue->size - from)), good = 0;
+		unsigned n = MIN(count - taken, (unsigned)(queue->size - from)), good;
+		bool other = false;
 
-		for (; good < n; good++) {
-			/* Acquire: id and length are read after the flags (2.8.21.2). */
-			uint16_t flags = plx_shared16_read_acquire(&desc[good].flags);
-
-			if ((flags & PLX_VIRTQ_PACKED_BOTH) != used_flags)
-				break;
-			len[taken + good] = plx_shared32_read(&desc[good].len);
-			if (unlikely(plx_shared16_read(&desc[good].id) != from + good) ||
-				(check_len && device_lies(len[taken + good] > room))) {
-				*odd = true;
-				break;
-			}
+		if (unlikely(queue->batch)) {
+			n = good = plx_virtq_take_batch(queue, from, cookies + taken, len + taken,
+				count - taken, check_len, odd);
+		} else {
+			good = plx_virtq_packed_match(&ring->desc[from], from, ring->used_flags,
+				len + taken, n, queue->room, check_len, &other);
+			memcpy(cookies + taken, &queue->cookie[from], good * sizeof(*cookies));
 		}
-		memcpy(&cookies[taken], &queue->cookie[from], good * sizeof(*cookies));
 		taken += good;
 		plx_virtq_packed_step_used(queue, (uint16_t)good);
-		if (good < n)
+		if (good == n)
+			continue;
+		if (!other)
 			break;
+		*odd = !queue->in_order || !plx_virtq_packed_begin_batch(queue, taken);
 	}
-	queue->free_count = (uint16_t)(queue->free_count + taken);
-	queue->in_flight = (uint16_t)(queue->in_flight - taken);
 	if (taken)
-		queue->withheld = 0;
+		plx_virtq_end_flight(queue, taken);
 	return taken;
 }
 
-/* plx_virtq_packed_post() - As plx_virtq_split_post(). */
-static __always_inline_fn void plx_virtq_packed_post(struct plx_virtq *queue, void *const *cookies,
-	const struct plx_virtq_buffer *buffers, unsigned count, const bool writable)
+/* Where a run of buffers is posted; a constant while that goes on. */
+struct plx_virtq_packed_run {
+	struct virtq_packed_desc *desc;
+	void **cookie;
+	uint16_t size;
+	uint16_t first;
+	uint16_t flags;   /* of what lies before the ring's end */
+	bool first_waits; /* it hides the rest, and gets its flags when all is published */
+};
+
+/* As plx_virtq_split_begin_run(). */
+static __always_inline_fn struct plx_virtq_packed_run plx_virtq_packed_begin_run(
+	const struct plx_virtq *queue)
+{
+	assert(queue->ordered);
+	return (struct plx_virtq_packed_run){
+		queue->packed.desc,
+		queue->cookie,
+		queue->size,
+		queue->packed.avail_at,
+		queue->packed.avail_flags,
+		!queue->packed.pending_flags,
+	};
+}
+
+/* As plx_virtq_split_put(). */
+static __always_inline_fn void plx_virtq_packed_put(const struct plx_virtq_packed_run *run,
+	unsigned i, void *cookie, struct plx_virtq_buffer buffer, const bool writable)
+{
+	uint32_t at = run->first + i;
+	uint16_t flags = run->flags | (writable ? VIRTQ_DESC_F_WRITE : 0);
+	struct virtq_packed_desc *desc;
+
+	if (unlikely(at >= run->size)) {
+		at -= run->size;
+		flags ^= PLX_VIRTQ_PACKED_BOTH;
+	}
+	desc = &run->desc[at];
+	plx_shared64_write(&desc->addr, buffer.iova);
+	run->cookie[at] = cookie;
+	if (unlikely(!i && run->first_waits)) {
+		plx_shared32_write(&desc->len, buffer.len);
+		plx_shared16_write(&desc->id, (uint16_t)at);
+		return;
+	}
+	plx_shared64_write(
+		plx_virtq_packed_tail(desc), buffer.len | (uint64_t)at << PLX_VIRTQ_PACKED_ID |
+						     (uint64_t)flags << PLX_VIRTQ_PACKED_FLAGS);
+}
+
+/* As plx_virtq_split_end_run(). */
+static __always_inline_fn void plx_virtq_packed_end_run(struct plx_virtq *queue,
+	const struct plx_virtq_packed_run *run, unsigned count, const bool writable)
 {
 	struct plx_virtq_packed *ring = &queue->packed;
 
-	assert(queue->ordered);
-	for (unsigned i = 0; i < count; i++) {
-		uint16_t at = ring->avail_at;
-		uint16_t flags = ring->avail_flags | (writable ? VIRTQ_DESC_F_WRITE : 0);
-		struct virtq_packed_desc *desc = &ring->desc[at];
-
-		plx_shared64_write(&desc->addr, buffers[i].iova);
-		plx_shared32_write(&desc->len, buffers[i].len);
-		plx_shared16_write(&desc->id, at);
-		queue->cookie[at] = cookies[i];
-		if (!i && !ring->pending_flags) {
-			ring->pending_at = at;
-			ring->pending_flags = flags;
-		} else {
-			plx_shared16_write(&desc->flags, flags);
-		}
-		if (unlikely(++ring->avail_at == queue->size)) {
-			ring->avail_at = 0;
-			ring->avail_flags ^= PLX_VIRTQ_PACKED_BOTH;
-		}
+	if (count && run->first_waits) {
+		ring->pending_at = run->first;
+		ring->pending_flags = run->flags | (writable ? VIRTQ_DESC_F_WRITE : 0);
+	}
+	ring->avail_at = (uint16_t)(run->first + count);
+	if (unlikely(run->first + count >= run->size)) {
+		ring->avail_at = (uint16_t)(ring->avail_at - run->size);
+		ring->avail_flags ^= PLX_VIRTQ_PACKED_BOTH;
 	}
 	ring->avail_count = (uint16_t)(ring->avail_count + count);
 	queue->free_count = (uint16_t)(queue->free_count - count);

@@ -61,14 +61,46 @@ static __always_inline_fn unsigned plx_virtq_take(struct plx_virtq *queue, void 
 		      : plx_virtq_split_take(queue, cookies, len, count, check_len, odd);
 }
 
-static __always_inline_fn void plx_virtq_post(struct plx_virtq *queue, void *const *cookies,
-	const struct plx_virtq_buffer *buffers, unsigned count, const bool writable,
-	const bool packed)
+/*
+ * A run of buffers that are made available together, once they are published: begun with all that
+ * does not change meanwhile, then put in one by one from number 0 on, at most queue->free_count,
+ * and ended with their number. Nothing else may be done to the queue in between.
+ */
+struct plx_virtq_run {
+	union {
+		struct plx_virtq_split_run split;
+		struct plx_virtq_packed_run packed;
+	};
+};
+
+static __always_inline_fn struct plx_virtq_run plx_virtq_begin_run(
+	const struct plx_virtq *queue, const bool packed)
+{
+	struct plx_virtq_run run;
+
+	if (packed)
+		run.packed = plx_virtq_packed_begin_run(queue);
+	else
+		run.split = plx_virtq_split_begin_run(queue);
+	return run;
+}
+
+static __always_inline_fn void plx_virtq_put(const struct plx_virtq_run *run, unsigned i,
+	void *cookie, struct plx_virtq_buffer buffer, const bool writable, const bool packed)
 {
 	if (packed)
-		plx_virtq_packed_post(queue, cookies, buffers, count, writable);
+		plx_virtq_packed_put(&run->packed, i, cookie, buffer, writable);
 	else
-		plx_virtq_split_post(queue, cookies, buffers, count, writable);
+		plx_virtq_split_put(&run->split, i, cookie, buffer, writable);
+}
+
+static __always_inline_fn void plx_virtq_end_run(struct plx_virtq *queue,
+	const struct plx_virtq_run *run, unsigned count, const bool writable, const bool packed)
+{
+	if (packed)
+		plx_virtq_packed_end_run(queue, &run->packed, count, writable);
+	else
+		plx_virtq_split_end_run(queue, &run->split, count);
 }
 
 #endif

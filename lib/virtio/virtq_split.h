@@ -127,6 +127,38 @@ static __always_inline_fn bool plx_virtq_split_ready(struct plx_virtq *queue)
 	return ready;
 }
 
+/* Read the next used element as the end of a batch. Return: whether it is one. */
+static __always_inline_fn bool plx_virtq_split_begin_batch(struct plx_virtq *queue)
+{
+	const struct plx_virtq_split *ring = &queue->split;
+	const uint16_t mask = (uint16_t)(queue->size - 1);
+	const struct virtq_used_elem *elem = &ring->used->ring[ring->used_idx & mask];
+
+	return plx_virtq_begin_batch(queue, plx_shared32_read(&elem->id),
+		plx_shared32_read(&elem->len), queue->first & mask,
+		(uint16_t)(ring->used_seen - ring->used_idx));
+}
+
+/* Claim the chain of the next used element. @id: receives the chain's. Return: NULL: broken. */
+static __always_inline_fn struct plx_virtq_chain *plx_virtq_split_claim(
+	struct plx_virtq *queue, uint32_t *id, uint32_t *len, const bool check_len)
+{
+	struct plx_virtq_split *ring = &queue->split;
+	const uint16_t mask = (uint16_t)(queue->size - 1);
+	const uint16_t turn = queue->first & mask;
+	const struct virtq_used_elem *elem = &ring->used->ring[ring->used_idx & mask];
+
+	if (queue->in_order) {
+		*id = turn;
+		if (!queue->batch && device_lies(!plx_virtq_split_begin_batch(queue)))
+			return NULL;
+		return plx_virtq_claim_next(queue, turn, len, check_len);
+	}
+	*id = plx_shared32_read(&elem->id);
+	*len = plx_shared32_read(&elem->len);
+	return plx_virtq_claim(queue, *id, turn, *len, check_len);
+}
+
 /*
  * plx_virtq_split_pop() - Take the completion that plx_virtq_split_ready() saw.
  * @len: receives the bytes that the device says it wrote
@@ -138,14 +170,11 @@ static __always_inline_fn void *plx_virtq_split_pop(
 	struct plx_virtq *queue, uint32_t *len, const bool check_len)
 {
 	struct plx_virtq_split *ring = &queue->split;
-	const uint16_t mask = (uint16_t)(queue->size - 1);
-	const struct virtq_used_elem *elem = &ring->used->ring[ring->used_idx & mask];
-	uint32_t id = plx_shared32_read(&elem->id);
 	struct plx_virtq_chain *chain;
-	uint16_t at = (uint16_t)id;
+	uint32_t id;
+	uint16_t at;
 
-	*len = plx_shared32_read(&elem->len);
-	chain = plx_virtq_claim(queue, id, queue->first & mask, *len, check_len);
+	chain = plx_virtq_split_claim(queue, &id, len, check_len);
 	if (device_lies(!chain))
 		return NULL;
 	ring->used_idx++;
@@ -156,7 +185,7 @@ static __always_inline_fn void *plx_virtq_split_pop(
 		queue->first = (uint16_t)(queue->first + count);
 		return queue->cookie[id];
 	}
-	for (;; at = ring->next[at]) {
+	for (at = (uint16_t)id;; at = ring->next[at]) {
 		plx_virtq_return_id(queue, at);
 		if (likely(!--chain->count))
 			break;
@@ -165,9 +194,30 @@ static __always_inline_fn void *plx_virtq_split_pop(
 }
 
 /*
+ * How many of @count used elements are those of buffers that were posted in runs and whose turn it
+ * is from @turn on.
+ */
+static __always_inline_fn unsigned plx_virtq_split_match(const struct virtq_used_elem *elem,
+	uint32_t turn, uint32_t *len, unsigned count, const uint32_t room, const bool check_len)
+{
+	unsigned good = 0;
+
+	for (; good < count; good++) {
+		if (unlikely(plx_shared32_read(&elem[good].id) != turn + good))
+			break;
+		if (!check_len)
+			continue;
+		len[good] = plx_shared32_read(&elem[good].len);
+		if (device_lies(len[good] > room))
+			break;
+	}
+	return good;
+}
+
+/*
  * plx_virtq_split_take() - Take a run of completions that came in order.
  * @cookies: receives what they were posted with
- * @len: receives the bytes that the device says it wrote into each
+ * @len: receives the bytes that the device says it wrote into each; only with @check_len
  * @count: how many at most, and not more than the ring's entries
  * @check_len: as plx_virtq_split_pop(); a constant
  * @odd: receives whether the next one is for plx_virtq_split_pop()
@@ -179,77 +229,93 @@ static __always_inline_fn unsigned plx_virtq_split_take(struct plx_virtq *queue,
 {
 	struct plx_virtq_split *ring = &queue->split;
 	const uint16_t mask = (uint16_t)(queue->size - 1);
-	const uint32_t room = queue->room;
 	unsigned taken = 0;
 
 	*odd = false;
 	if (!plx_virtq_split_ready(queue))
 		return 0;
 	count = MIN(count, (unsigned)(uint16_t)(ring->used_seen - ring->used_idx));
-	while (taken < count) {
-		uint16_t from = (uint16_t)(ring->used_idx + taken) & mask;
-		uint16_t turn = (uint16_t)(queue->first + taken) & mask;
+	while (taken < count && !*odd) {
+		uint16_t from = ring->used_idx & mask, turn = queue->first & mask;
 		const struct virtq_used_elem *elem = &ring->used->ring[from];
 		/* A piece that lies in one piece in both rings. */
-		unsigned n = MIN(count - taken, (unsigned)(queue->size - MAX(from, turn)));
-		unsigned good = 0;
+		unsigned n = MIN(count - taken, (unsigned)(queue->size - MAX(from, turn))), good;
 
-		for (; good < n; good++) {
-			uint32_t id = plx_shared32_read(&elem[good].id);
-
-			len[taken + good] = plx_shared32_read(&elem[good].len);
-			if (unlikely(id != turn + good) ||
-				(check_len && device_lies(len[taken + good] > room)))
-				break;
+		if (unlikely(queue->batch)) {
+			n = good = plx_virtq_take_batch(queue, turn, cookies + taken, len + taken,
+				count - taken, check_len, odd);
+		} else {
+			good = plx_virtq_split_match(
+				elem, turn, len + taken, n, queue->room, check_len);
+			memcpy(cookies + taken, &queue->cookie[turn], good * sizeof(*cookies));
 		}
-		memcpy(&cookies[taken], &queue->cookie[turn], good * sizeof(*cookies));
 		taken += good;
-		if (unlikely(good < n)) {
-			*odd = true;
-			break;
-		}
+		ring->used_idx = (uint16_t)(ring->used_idx + good);
+		queue->first = (uint16_t)(queue->first + good);
+		if (unlikely(good < n))
+			*odd = !queue->in_order || !plx_virtq_split_begin_batch(queue);
 	}
-	ring->used_idx = (uint16_t)(ring->used_idx + taken);
-	queue->first = (uint16_t)(queue->first + taken);
-	queue->free_count = (uint16_t)(queue->free_count + taken);
-	queue->in_flight = (uint16_t)(queue->in_flight - taken);
-	queue->withheld = 0;
+	plx_virtq_end_flight(queue, taken);
 	return taken;
 }
 
+/* Where a run of buffers is posted; a constant while that goes on. */
+struct plx_virtq_split_run {
+	struct virtq_desc *desc;
+	void **cookie;
+	uint16_t mask;
+	uint16_t turn;
+};
+
+/* Begin to post a run. Only while the queue is ordered. */
+static __always_inline_fn struct plx_virtq_split_run plx_virtq_split_begin_run(
+	const struct plx_virtq *queue)
+{
+	assert(queue->ordered);
+	return (struct plx_virtq_split_run){
+		queue->split.desc,
+		queue->cookie,
+		(uint16_t)(queue->size - 1),
+		(uint16_t)(queue->first + queue->size - queue->free_count),
+	};
+}
+
+/* Put a buffer in as number @i of the run. The descriptor is written whole, in two stores. */
+static __always_inline_fn void plx_virtq_split_put(const struct plx_virtq_split_run *run,
+	unsigned i, void *cookie, struct plx_virtq_buffer buffer, const bool writable)
+{
+	uint16_t at = (uint16_t)(run->turn + i) & run->mask;
+	struct virtq_desc *desc = &run->desc[at];
+
+	plx_shared64_write(&desc->addr, buffer.iova);
+	plx_shared64_write((struct plx_shared64 *)(void *)&desc->len,
+		buffer.len | (uint64_t)(writable ? VIRTQ_DESC_F_WRITE : 0) << 32);
+	run->cookie[at] = cookie;
+}
+
 /*
- * plx_virtq_split_post() - Make a run of buffers available to the device, once it is published.
- * @cookies: handed back with them; none is NULL
- * @buffers: where they are
- * @count: how many; at most queue->free_count
- * @writable: whether the device writes them; a constant
- *
- * Only while the queue is ordered.
+ * Let the available ring name @count buffers. From the second round on it does, and as it is not
+ * written again, the line stays shared: entries are compared, four in one value.
  */
-static __always_inline_fn void plx_virtq_split_post(struct plx_virtq *queue, void *const *cookies,
-	const struct plx_virtq_buffer *buffers, unsigned count, const bool writable)
+static __always_inline_fn void plx_virtq_split_end_run(
+	struct plx_virtq *queue, const struct plx_virtq_split_run *run, unsigned count)
 {
 	struct plx_virtq_split *ring = &queue->split;
-	const uint16_t mask = (uint16_t)(queue->size - 1);
-	const struct plx_shared16 flags = plx_shared16(writable ? VIRTQ_DESC_F_WRITE : 0);
-	uint16_t turn = (uint16_t)(queue->first + queue->size - queue->free_count);
 
-	assert(queue->ordered);
-	for (unsigned i = 0; i < count; i++) {
-		uint16_t at = (uint16_t)(turn + i) & mask;
-		struct plx_shared16 *entry =
-			&ring->avail->ring[(uint16_t)(ring->avail_idx + i) & mask];
+	for (unsigned i = 0; i < count;) {
+		uint16_t at = (uint16_t)(run->turn + i) & run->mask;
+		uint16_t slot = (uint16_t)(ring->avail_idx + i) & run->mask;
+		struct plx_shared16 *entry = &ring->avail->ring[slot];
 
-		ring->desc[at] = (struct virtq_desc){
-			plx_shared64(buffers[i].iova),
-			plx_shared32(buffers[i].len),
-			flags,
-			plx_shared16(0),
-		};
-		queue->cookie[at] = cookies[i];
-		/* From the second round on it stands there already, and the line stays shared. */
+		if (likely(count - i >= 4 && MAX(at, slot) + 4u <= queue->size &&
+			    plx_shared16_read_4(entry) == at * UINT64_C(0x0001000100010001) +
+								  UINT64_C(0x0003000200010000))) {
+			i += 4;
+			continue;
+		}
 		if (plx_shared16_read(entry) != at)
 			plx_shared16_write(entry, at);
+		i++;
 	}
 	ring->avail_idx = (uint16_t)(ring->avail_idx + count);
 	queue->free_count = (uint16_t)(queue->free_count - count);

@@ -22,7 +22,7 @@ struct Layout {
 	const char *name;
 	bool packed;
 	bool event_idx;
-	bool runs = false; /* one descriptor each, through plx_virtq_post() and plx_virtq_take() */
+	bool runs = false; /* one descriptor each, through plx_virtq_put() and plx_virtq_take() */
 };
 
 void PrintTo(const Layout &layout, std::ostream *to)
@@ -247,16 +247,16 @@ class Beside : public ::testing::TestWithParam<Layout>
 
 	void post(uint16_t n, unsigned count)
 	{
-		struct plx_virtq_buffer buffers[kBatch];
-		void *cookies[kBatch];
+		struct plx_virtq_run run = plx_virtq_begin_run(queue, packed);
 
 		for (unsigned i = 0; i < count; i++) {
 			uint16_t number = (uint16_t)(n + i);
+			struct plx_virtq_buffer buffer = {
+				address_of(number, 0), length_of(number, 0)};
 
-			buffers[i] = {address_of(number, 0), length_of(number, 0)};
-			cookies[i] = cookie_of(number);
+			plx_virtq_put(&run, i, cookie_of(number), buffer, true, packed);
 		}
-		plx_virtq_post(queue, cookies, buffers, count, true, packed);
+		plx_virtq_end_run(queue, &run, count, true, packed);
 	}
 
 	static void *cookie_of(uint16_t n)

@@ -196,6 +196,7 @@ class RingModel : public ::testing::TestWithParam<Variant>
 		unsigned count = std::min<unsigned>(random() % 40, queue->free_count);
 		std::vector<struct plx_virtq_buffer> buffers(count, {0x1000, kRoom});
 		std::vector<void *> cookies;
+		struct plx_virtq_run run;
 
 		if (!queue->ordered)
 			return;
@@ -203,8 +204,10 @@ class RingModel : public ::testing::TestWithParam<Variant>
 			added.push_back({++last, 1, kRoom});
 			cookies.push_back((void *)last);
 		}
-		plx_virtq_post(
-			queue, cookies.data(), buffers.data(), count, true, queue->is_packed);
+		run = plx_virtq_begin_run(queue, queue->is_packed);
+		for (unsigned i = 0; i < count; i++)
+			plx_virtq_put(&run, i, cookies[i], buffers[i], true, queue->is_packed);
+		plx_virtq_end_run(queue, &run, count, true, queue->is_packed);
 	}
 
 	void card_takes()
@@ -244,7 +247,7 @@ class RingModel : public ::testing::TestWithParam<Variant>
 
 	void pop_one()
 	{
-		uint32_t len;
+		uint32_t len = 0;
 
 		if (plx_virtq_ready(queue, queue->is_packed)) {
 			void *cookie = plx_virtq_pop(queue, &len, true, queue->is_packed);
