@@ -64,7 +64,7 @@ static int open_pci(
 	struct plx_vfio_device *vfio;
 	int err;
 
-	err = plx_context_open_pci(ctx, address->place, &function, &vfio);
+	err = plx_context_open_pci(ctx, address, &function, &vfio);
 	if (err)
 		return err;
 	return plx_drivers_open_virtio(ctx, vfio, plx_pci_virtio_id(&function), address, virtio);

@@ -182,6 +182,7 @@ static void print_text(struct look *look, bool trace)
 
 	(void)printf("%s\n", plx_device_name(plx_eth_device(look->eth)));
 	(void)printf("  driver   %s\n", info->driver);
+	(void)printf("  through  %s\n", info->backend);
 	(void)printf("  MAC      %s\n", format_mac(mac, info->mac));
 	(void)printf("  link     %s", info->link_up ? "up" : "down");
 	if (info->speed != PLX_ETH_SPEED_UNKNOWN)
@@ -231,6 +232,7 @@ static void print_json(struct look *look, bool trace)
 
 	json_add_string(root, "device", plx_device_name(device));
 	json_add_string(root, "driver", info->driver);
+	json_add_string(root, "backend", info->backend);
 	json_add_string(root, "mac", format_mac(mac, info->mac));
 	json_add_bool(root, "link_up", info->link_up);
 	json_add_or_null(

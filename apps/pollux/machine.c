@@ -139,6 +139,7 @@ int machine_read(struct machine *machine)
 
 	memset(machine, 0, sizeof(*machine));
 	machine->iommu = has_entries("/sys/class/iommu");
+	machine->iommufd = access("/dev/iommu", F_OK) == 0;
 	machine->unsafe_noiommu =
 		read_yes("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
 	machine->vfio_pci = access("/sys/bus/pci/drivers/vfio-pci", F_OK) == 0;
@@ -168,10 +169,44 @@ const struct plx_pci_function *machine_group_holder(
 	return NULL;
 }
 
-static bool may_open(int group)
+char *machine_node(const struct plx_pci_function *function)
 {
+	char name[PLX_PCI_ADDRESS_LEN], *path, *node = NULL;
+	const struct dirent *entry;
+	DIR *dir;
+
+	path = make_text("/sys/bus/pci/devices/%s/vfio-dev",
+		plx_pci_address_format(&function->address, name));
+	dir = opendir(path);
+	free(path);
+	while (dir && !node && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			node = make_text("/dev/vfio/devices/%s", entry->d_name);
+	if (dir)
+		(void)closedir(dir);
+	if (node && access(node, F_OK)) {
+		free(node);
+		node = NULL;
+	}
+	return node;
+}
+
+static bool may_open_node(const struct plx_pci_function *function)
+{
+	char *node = machine_node(function);
+	bool may = node && !access(node, R_OK | W_OK) && !access("/dev/iommu", R_OK | W_OK);
+
+	free(node);
+	return may;
+}
+
+static bool may_open(const struct plx_pci_function *function)
+{
+	int group = function->iommu_group;
 	char path[64];
 
+	if (may_open_node(function))
+		return true;
 	(void)snprintf(path, sizeof(path), "/dev/vfio/%d", group);
 	if (!access(path, R_OK | W_OK))
 		return true;
@@ -208,7 +243,7 @@ const char *machine_why_not(const struct machine *machine, const struct plx_pci_
 			name, obstacle->driver, name);
 		return text;
 	}
-	if (!may_open(function->iommu_group)) {
+	if (!may_open(function)) {
 		(void)snprintf(text, MACHINE_WHY_LEN,
 			"no right to /dev/vfio/%d: become its owner or root",
 			function->iommu_group);

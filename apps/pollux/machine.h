@@ -17,6 +17,7 @@ struct machine_hugepages {
 struct machine {
 	bool iommu;             /* an IOMMU is in use */
 	bool unsafe_noiommu;    /* the kernel lets VFIO drive devices without one */
+	bool iommufd;           /* /dev/iommu is there */
 	bool vfio_pci;          /* the kernel driver is there */
 	bool memlock_unlimited; /* memory that this process may pin */
 	uint64_t memlock;       /* bytes of it, when limited */
@@ -44,6 +45,13 @@ void machine_free(struct machine *machine);
  */
 const struct plx_pci_function *machine_group_holder(
 	const struct machine *machine, const struct plx_pci_function *function);
+
+/*
+ * machine_node() - A function's own file of VFIO's.
+ *
+ * Return: "/dev/vfio/devices/vfio0", to be freed, or NULL when there is none.
+ */
+char *machine_node(const struct plx_pci_function *function);
 
 /*
  * machine_why_not() - Say what keeps Pollux from opening a function.

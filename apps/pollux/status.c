@@ -115,6 +115,8 @@ static void print_machine(const struct machine *machine)
 	(void)printf("\nIOMMU      %s%s\n", machine->iommu ? "present" : "none in use",
 		machine->unsafe_noiommu ? "; VFIO may do without one, which is unsafe" : "");
 	(void)printf(
+		"iommufd    %s\n", machine->iommufd ? "present" : "not there: VFIO goes by groups");
+	(void)printf(
 		"vfio-pci   %s\n", machine->vfio_pci ? "loaded" : "not loaded: modprobe vfio-pci");
 	(void)printf("memlock    %s\n",
 		machine->memlock_unlimited ? "unlimited" : format_size(text, machine->memlock));
@@ -156,6 +158,7 @@ static void json_append_function(struct json_object *list, const struct machine 
 	struct json_object *object = json_append_object(list);
 	char name[PLX_PCI_ADDRESS_LEN], what[WHAT_LEN], text[MACHINE_WHY_LEN];
 	const char *why = machine_why_not(machine, function, text);
+	char *node = machine_node(function);
 
 	json_add_string(object, "address", plx_pci_address_format(&function->address, name));
 	json_add_string(object, "name", describe(function, what));
@@ -166,9 +169,11 @@ static void json_append_function(struct json_object *list, const struct machine 
 	json_add_string(object, "driver", *function->driver ? function->driver : NULL);
 	json_add_interfaces(object, function);
 	json_add_or_null(object, "iommu_group", function->iommu_group);
+	json_add_string(object, "vfio_device", node);
 	json_add_or_null(object, "numa_node", function->numa_node);
 	json_add_bool(object, "ready", !why);
 	json_add_string(object, "why_not", why);
+	free(node);
 }
 
 static void print_json(const struct machine *machine, bool all)
@@ -180,6 +185,7 @@ static void print_json(const struct machine *machine, bool all)
 		if (is_shown(&machine->function[i], all))
 			json_append_function(list, machine, &machine->function[i]);
 	json_add_bool(root, "iommu", machine->iommu);
+	json_add_bool(root, "iommufd", machine->iommufd);
 	json_add_bool(root, "unsafe_noiommu", machine->unsafe_noiommu);
 	json_add_bool(root, "vfio_pci", machine->vfio_pci);
 	if (machine->memlock_unlimited)

@@ -453,6 +453,7 @@ static void info(struct plx_eth *eth, struct plx_eth_info *info)
 	if (!plx_virtio_may_use(net->virtio, VIRTIO_NET_F_MRG_RXBUF))
 		info->min_data_size = frame_room(net, &longest_header);
 	info->numa_node = net->virtio->numa_node;
+	info->backend = plx_virtio_backend(net->virtio);
 	/* The thread that polls may be changing the path that a queue takes. */
 	info->rx_path = net->rx ? __atomic_load_n(&net->rx[0].path, __ATOMIC_RELAXED) : "";
 	info->tx_path = net->tx ? __atomic_load_n(&net->tx[0].path, __ATOMIC_RELAXED) : "";

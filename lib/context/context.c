@@ -2,9 +2,11 @@
 #include "context/context.h"
 
 #include "base/error.h"
+#include "base/options.h"
 #include "mem/pool.h"
 #include "pci/pci.h"
 #include "vfio/group.h"
+#include "vfio/iommufd.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +66,7 @@ int plx_context_destroy(struct plx_context *ctx)
 	err = plx_mem_destroy(ctx->mem);
 	if (err)
 		return err;
+	plx_vfio_iommufd_destroy(ctx->iommufd);
 	plx_vfio_container_destroy(ctx->container);
 	(void)pthread_mutex_destroy(&ctx->lock);
 	free(ctx);
@@ -103,13 +106,41 @@ static int container_of_context(struct plx_context *ctx, struct plx_vfio_contain
 	return err;
 }
 
-int plx_context_open_pci(struct plx_context *ctx, const char *place,
-	struct plx_pci_function *function, struct plx_vfio_device **device)
+static int iommufd_of_context(struct plx_context *ctx, struct plx_vfio_iommufd **iommufd)
 {
-	struct plx_vfio_group_target target;
+	int err = 0;
+
+	(void)pthread_mutex_lock(&ctx->lock);
+	if (!ctx->iommufd)
+		err = plx_vfio_iommufd_create(ctx->mem, &ctx->log, &ctx->iommufd);
+	*iommufd = ctx->iommufd;
+	(void)pthread_mutex_unlock(&ctx->lock);
+	return err;
+}
+
+/* The ways of the kernel to a function, as the option vfio= names them. */
+enum { BY_ITSELF, BY_GROUP, BY_IOMMUFD };
+
+static int open_target(struct plx_context *ctx, const struct plx_vfio_target *target,
+	unsigned choice, struct plx_vfio_device **device)
+{
 	struct plx_vfio_container *container;
+	struct plx_vfio_iommufd *iommufd;
+	int err;
+
+	if (choice == BY_IOMMUFD || (choice == BY_ITSELF && plx_vfio_iommufd_usable(target))) {
+		err = iommufd_of_context(ctx, &iommufd);
+		return err ? err : plx_vfio_iommufd_open(iommufd, target, device);
+	}
+	err = container_of_context(ctx, &container);
+	return err ? err : plx_vfio_group_open(container, target, device);
+}
+
+/* What is asked for, found and fit to be opened. */
+static int find_target(
+	const char *place, struct plx_pci_function *function, struct plx_vfio_target *target)
+{
 	struct plx_pci_address address;
-	char name[PLX_PCI_ADDRESS_LEN];
 	int err;
 
 	err = plx_pci_address_parse(place, &address);
@@ -118,21 +149,32 @@ int plx_context_open_pci(struct plx_context *ctx, const char *place,
 	err = plx_pci_lookup(&address, function);
 	if (err)
 		return err;
-	(void)plx_pci_address_format(&address, name);
+	(void)plx_pci_address_format(&address, target->name);
 	if (!plx_pci_is_virtio(function))
 		return plx_fail(ENODEV,
 			"%s is not a virtio device (it is %04x:%04x): Pollux drives virtio "
 			"devices only; `pollux status` lists them",
-			name, function->vendor, function->device);
+			target->name, function->vendor, function->device);
 	err = plx_pci_ready_for_vfio(&plx_pci_root, function);
 	if (err)
 		return err;
-	err = container_of_context(ctx, &container);
-	if (err)
+	target->group = function->iommu_group;
+	target->numa_node = function->numa_node;
+	return plx_pci_vfio_node(&plx_pci_root, &address, target->node);
+}
+
+int plx_context_open_pci(struct plx_context *ctx, struct plx_address *address,
+	struct plx_pci_function *function, struct plx_vfio_device **device)
+{
+	static const char *const backends[] = {
+		[BY_ITSELF] = "auto", [BY_GROUP] = "group", [BY_IOMMUFD] = "iommufd", NULL};
+	struct plx_vfio_target target = {.group = -1};
+	unsigned choice = BY_ITSELF;
+	int err;
+
+	err = plx_address_choice(address, "vfio", backends, &choice);
+	if (err < 0)
 		return err;
-	memset(&target, 0, sizeof(target));
-	memcpy(target.name, name, sizeof(name));
-	target.group = function->iommu_group;
-	target.numa_node = function->numa_node;
-	return plx_vfio_group_open(container, &target, device);
+	err = find_target(address->place, function, &target);
+	return err ? err : open_target(ctx, &target, choice, device);
 }

@@ -15,12 +15,14 @@
  * container, and the list of open devices.
  */
 struct plx_vfio_container;
+struct plx_vfio_iommufd;
 
 struct plx_context {
 	struct plx_log log;
 	struct plx_mem *mem;
 	pthread_mutex_t lock;                 /* guards what follows */
-	struct plx_vfio_container *container; /* made with the first device that needs it */
+	struct plx_vfio_container *container; /* each made with the first device that needs it */
+	struct plx_vfio_iommufd *iommufd;
 	unsigned devices;
 };
 
@@ -47,13 +49,17 @@ void plx_device_fini(struct plx_device *device);
 
 /*
  * plx_context_open_pci() - Open a PCI function through VFIO.
- * @place: "0000:00:03.0"
+ * @address: "0000:00:03.0"; its option vfio= is taken
  *
- * Return: 0 with the device and what sysfs says of it, or -errno as plx_vfio_group_open() and
- * plx_pci_ready_for_vfio() say.
+ * By iommufd where the kernel offers it for the function and this process may use it, otherwise by
+ * the function's IOMMU group.
+ *
+ * Return: 0 with the device and what sysfs says of it, or -errno as plx_vfio_group_open(),
+ * plx_vfio_iommufd_open() and plx_pci_ready_for_vfio() say.
  */
+struct plx_address;
 struct plx_pci_function;
-int plx_context_open_pci(struct plx_context *ctx, const char *place,
+int plx_context_open_pci(struct plx_context *ctx, struct plx_address *address,
 	struct plx_pci_function *function, struct plx_vfio_device **device);
 
 #endif

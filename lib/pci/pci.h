@@ -46,6 +46,16 @@ int plx_pci_unbind_in(const struct plx_pci_root *root, const struct plx_pci_addr
 int plx_pci_ready_for_vfio(
 	const struct plx_pci_root *root, const struct plx_pci_function *function);
 
+/*
+ * plx_pci_vfio_node() - The name of a function's own file in /dev/vfio/devices.
+ * @node: receives "vfio3", or "" when VFIO has no such file for it
+ *
+ * Return: 0; -ENAMETOOLONG.
+ */
+#define PLX_PCI_VFIO_NODE_LEN 32
+int plx_pci_vfio_node(const struct plx_pci_root *root, const struct plx_pci_address *address,
+	char node[PLX_PCI_VFIO_NODE_LEN]);
+
 /* Configuration space through the seam; little-endian, natural width. All ones when it is gone. */
 uint8_t plx_pci_config_read8(struct plx_vfio_device *device, uint32_t offset);
 uint16_t plx_pci_config_read16(struct plx_vfio_device *device, uint32_t offset);

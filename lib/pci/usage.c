@@ -212,28 +212,41 @@ static int check_process(void *arg, const char *name)
 	return plx_pci_each_entry(path, check_descriptor, holders) == -EBUSY ? -EBUSY : 0;
 }
 
-static int note_device_node(void *arg, const char *name)
+static int note_node(void *arg, const char *name)
 {
-	struct holders *holders = arg;
+	(void)snprintf(arg, PLX_PCI_VFIO_NODE_LEN, "%s", name);
+	return 0;
+}
 
-	(void)snprintf(holders->device, sizeof(holders->device), "/dev/vfio/devices/%s", name);
+int plx_pci_vfio_node(const struct plx_pci_root *root, const struct plx_pci_address *address,
+	char node[PLX_PCI_VFIO_NODE_LEN])
+{
+	char function_path[PATH_MAX], path[PATH_MAX];
+	int err;
+
+	node[0] = '\0';
+	err = plx_pci_function_path(function_path, root, address);
+	if (!err)
+		err = plx_pci_path(path, "%s/vfio-dev", function_path);
+	if (err)
+		return err;
+	/* Kernels before 6.1, and functions that VFIO does not have, lack the directory. */
+	(void)plx_pci_each_entry(path, note_node, node);
 	return 0;
 }
 
 int plx_pci_check_closed(const struct plx_pci_root *root, const struct plx_pci_function *function)
 {
 	struct holders holders = {.question = question(root, function)};
-	char function_path[PATH_MAX], path[PATH_MAX];
+	char node[PLX_PCI_VFIO_NODE_LEN];
 	int err;
 
-	err = plx_pci_function_path(function_path, root, &function->address);
+	err = plx_pci_vfio_node(root, &function->address, node);
 	if (err)
 		return err;
-	err = plx_pci_path(path, "%s/vfio-dev", function_path);
-	if (err)
-		return err;
-	/* Kernels before 6.1, and functions that VFIO does not have, lack the directory. */
-	(void)plx_pci_each_entry(path, note_device_node, &holders);
+	if (*node)
+		(void)snprintf(
+			holders.device, sizeof(holders.device), "/dev/vfio/devices/%s", node);
 	(void)snprintf(holders.group, sizeof(holders.group), "/dev/vfio/%d", function->iommu_group);
 	(void)snprintf(holders.noiommu, sizeof(holders.noiommu), "/dev/vfio/noiommu-%d",
 		function->iommu_group);

@@ -8,49 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define CONTAINER_NODE "/dev/vfio/vfio"
-
-/* As many ranges as an answer can hold. */
-#define MAX_RANGES (PLX_VFIO_ANSWER / sizeof(struct vfio_iova_range))
-
-struct limits {
-	struct plx_iova_range range[MAX_RANGES];
-	size_t count;
-};
-
-/* Bytes as a person says them. */
-static const char *human(uint64_t bytes, char text[32])
-{
-	static const char *const unit[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-	double value = (double)bytes;
-	size_t i = 0;
-
-	while (value >= 1024 && i + 1 < ARRAY_SIZE(unit)) {
-		value /= 1024;
-		i++;
-	}
-	(void)snprintf(text, 32, "%.4g %s", value, unit[i]);
-	return text;
-}
-
-static int no_room_to_pin(const struct plx_vfio_container *container, uint64_t length)
-{
-	uint64_t needed = container->mapped + length;
-	char limit_text[32], needed_text[32];
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY)
-		return plx_fail(ENOMEM,
-			"VFIO cannot pin %s of memory: the kernel has none left; free some",
-			human(needed, needed_text));
-	return plx_fail(ENOMEM,
-		"VFIO cannot pin memory: RLIMIT_MEMLOCK is %s and %s are needed, besides what this "
-		"process locks elsewhere; raise it with `ulimit -l %" PRIu64 "`, a memlock line in "
-		"/etc/security/limits.d, or LimitMEMLOCK= of the systemd unit",
-		human(limit.rlim_cur, limit_text), human(needed, needed_text), needed / 1024);
-}
 
 static int map_failed(
 	const struct plx_vfio_container *container, const struct plx_mem_segment *segment, int err)
@@ -59,7 +18,7 @@ static int map_failed(
 
 	switch (err) {
 	case ENOMEM:
-		return no_room_to_pin(container, segment->length);
+		return plx_vfio_cannot_pin(container->mapped + segment->length);
 	case EEXIST:
 		return plx_fail(err,
 			"VFIO has memory at IOVAs 0x%" PRIx64 " to 0x%" PRIx64
@@ -128,25 +87,6 @@ static void container_unmap(struct plx_mapper *mapper, const struct plx_mem_segm
 static const struct plx_mapper_ops container_mapper = {
 	.map = container_map,
 	.unmap = container_unmap,
-};
-
-/* A group's own mapper only brings its limits: the container maps for all of its groups at once. */
-static int limits_map(struct plx_mapper *mapper, const struct plx_mem_segment *segment)
-{
-	(void)mapper;
-	(void)segment;
-	return 0;
-}
-
-static void limits_unmap(struct plx_mapper *mapper, const struct plx_mem_segment *segment)
-{
-	(void)mapper;
-	(void)segment;
-}
-
-static const struct plx_mapper_ops limits_mapper = {
-	.map = limits_map,
-	.unmap = limits_unmap,
 };
 
 int plx_vfio_container_create_on(struct plx_mem *mem, const struct plx_log *log,
@@ -232,7 +172,7 @@ void plx_vfio_container_drop(struct plx_vfio_container *container)
  * What to keep to when the kernel does not say, as before Linux 5.4: an address width that every
  * IOMMU of a server or of QEMU has, without the interrupt window of x86.
  */
-static void assume_limits(struct limits *limits)
+static void assume_limits(struct plx_vfio_limits *limits)
 {
 	limits->range[0] = (struct plx_iova_range){0, 0xfedfffff};
 	limits->range[1] = (struct plx_iova_range){0xfef00000, (UINT64_C(1) << 39) - 1};
@@ -240,7 +180,7 @@ static void assume_limits(struct limits *limits)
 }
 
 static int read_limits(
-	struct plx_vfio_container *container, const char *name, struct limits *limits)
+	struct plx_vfio_container *container, const char *name, struct plx_vfio_limits *limits)
 {
 	_Alignas(uint64_t) unsigned char answer[PLX_VFIO_ANSWER] = {0};
 	struct vfio_iommu_type1_info *info = (void *)answer;
@@ -277,11 +217,6 @@ static int read_limits(
 		return plx_fail(EPROTO,
 			"%s: VFIO announces %" PRIu32 " IOVA ranges and shows fewer", name,
 			ranges->nr_iovas);
-	if (!ranges->nr_iovas)
-		return plx_fail(ERANGE,
-			"%s: the devices of this container share no range of IOVAs; open "
-			"this one in a context of its own",
-			name);
 	for (; limits->count < ranges->nr_iovas; limits->count++)
 		limits->range[limits->count] = (struct plx_iova_range){
 			.first = ranges->iova_ranges[limits->count].start,
@@ -321,7 +256,7 @@ int plx_vfio_container_join(struct plx_vfio_container *container, const char *na
 	struct plx_mapper *limits)
 {
 	const struct plx_vfio_sys *sys = container->sys;
-	struct limits allowed;
+	struct plx_vfio_limits allowed;
 	int err;
 
 	if (sys->ioctl(group_fd, VFIO_GROUP_SET_CONTAINER, &container->fd))
@@ -334,25 +269,13 @@ int plx_vfio_container_join(struct plx_vfio_container *container, const char *na
 	err = read_limits(container, name, &allowed);
 	if (err)
 		goto unset;
-	limits->ops = &limits_mapper;
-	err = plx_mem_attach(container->mem, limits, allowed.range, allowed.count);
-	if (err) {
-		err = plx_fail(-err, "%s: its IOMMU does not reach the context's memory: %s", name,
-			plx_error());
+	err = plx_vfio_memory_attach(container->mem, name, limits, &allowed,
+		container->joined ? NULL : &container->mapper);
+	if (err)
 		goto unset;
-	}
-	if (!container->joined) {
-		err = plx_mem_attach(container->mem, &container->mapper, NULL, 0);
-		if (err) {
-			err = plx_fail(-err, "%s: %s", name, plx_error());
-			goto detach_limits;
-		}
-	}
 	container->joined++;
 	return 0;
 
-detach_limits:
-	plx_mem_detach(container->mem, limits);
 unset:
 	unset_container(container, group_fd);
 	return err;

@@ -77,7 +77,7 @@ int plx_vfio_open_node(const struct plx_vfio_sys *sys, const char *name, const c
 	case EBUSY:
 		return plx_fail(err,
 			"%s: %s is busy, because another process or context has a device of this "
-			"IOMMU group; `fuser -v %s` names the process",
+			"IOMMU group; `fuser -v %s /dev/vfio/devices/*` names the process",
 			name, path, path);
 	default:
 		return plx_fail(err, "%s: cannot open %s: %s", name, path, strerror(err));

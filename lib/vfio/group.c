@@ -41,8 +41,8 @@ static int group_viable(const struct plx_vfio_group *group, const char *name)
 		name, group->number, group->number);
 }
 
-static int group_create(struct plx_vfio_container *container,
-	const struct plx_vfio_group_target *target, struct plx_vfio_group **group)
+static int group_create(struct plx_vfio_container *container, const struct plx_vfio_target *target,
+	struct plx_vfio_group **group)
 {
 	struct plx_vfio_group *g = calloc(1, sizeof(*g));
 	char path[32];
@@ -99,8 +99,8 @@ static void group_release(struct plx_vfio_group *group)
 	free(group);
 }
 
-static int group_get(struct plx_vfio_container *container,
-	const struct plx_vfio_group_target *target, struct plx_vfio_group **group)
+static int group_get(struct plx_vfio_container *container, const struct plx_vfio_target *target,
+	struct plx_vfio_group **group)
 {
 	struct plx_vfio_group *g;
 	struct group_device *d;
@@ -171,8 +171,8 @@ static const struct plx_vfio_ops group_ops = {
 	.close = group_device_close,
 };
 
-static int group_open(struct plx_vfio_container *container,
-	const struct plx_vfio_group_target *target, struct group_device *device)
+static int group_open(struct plx_vfio_container *container, const struct plx_vfio_target *target,
+	struct group_device *device)
 {
 	struct plx_vfio_fd_device *fd_device = &device->device;
 	int err;
@@ -201,8 +201,8 @@ release_group:
 	return err;
 }
 
-int plx_vfio_group_open(struct plx_vfio_container *container,
-	const struct plx_vfio_group_target *target, struct plx_vfio_device **device)
+int plx_vfio_group_open(struct plx_vfio_container *container, const struct plx_vfio_target *target,
+	struct plx_vfio_device **device)
 {
 	struct group_device *d = calloc(1, sizeof(*d));
 	int err;

@@ -13,13 +13,6 @@
  */
 struct plx_vfio_container;
 
-/* What VFIO needs to know of a PCI function; the room above reads it from sysfs. */
-struct plx_vfio_group_target {
-	char name[PLX_DEVICE_NAME_LEN]; /* "0000:00:03.0": VFIO's own name of the device */
-	int group;                      /* the number of its IOMMU group */
-	int numa_node;
-};
-
 /* Opens nothing yet. Return: 0; -ENOMEM. */
 int plx_vfio_container_create(
 	struct plx_mem *mem, const struct plx_log *log, struct plx_vfio_container **container);
@@ -44,7 +37,7 @@ void plx_vfio_container_destroy(struct plx_vfio_container *container);
  * -EAGAIN while the kernel resets it; -ENOMEM when RLIMIT_MEMLOCK is too small; -errno. plx_error()
  * has the remedy.
  */
-int plx_vfio_group_open(struct plx_vfio_container *container,
-	const struct plx_vfio_group_target *target, struct plx_vfio_device **device);
+int plx_vfio_group_open(struct plx_vfio_container *container, const struct plx_vfio_target *target,
+	struct plx_vfio_device **device);
 
 #endif

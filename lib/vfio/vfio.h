@@ -15,11 +15,19 @@
  * The device seam: a PCI function as VFIO presents it, whoever provides it.
  *
  * Regions and interrupts go by the numbers of <linux/vfio.h> (VFIO_PCI_BAR0_REGION_INDEX and so
- * on). The backends are one file each: group.c. What those share that get a descriptor from the
- * kernel is in device.c. Calls for one device come from one thread at a time, but for plx_mmio
- * access to a mapped region, which any thread may make.
+ * on). The backends are one file each: group.c and iommufd.c. What those share that get a
+ * descriptor from the kernel is in device.c. Calls for one device come from one thread at a time,
+ * but for plx_mmio access to a mapped region, which any thread may make.
  */
 struct plx_vfio_device;
+
+/* What VFIO needs to know of a PCI function; the room above reads it from sysfs. */
+struct plx_vfio_target {
+	char name[PLX_DEVICE_NAME_LEN]; /* "0000:00:03.0": VFIO's own name of the device */
+	int group;                      /* the number of its IOMMU group */
+	char node[32];                  /* "vfio3": its file in /dev/vfio/devices, or "" */
+	int numa_node;
+};
 
 /* A part of a region that may be mapped. */
 struct plx_vfio_area {

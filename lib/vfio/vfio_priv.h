@@ -3,6 +3,7 @@
 #define PLX_VFIO_PRIV_H
 
 #include "vfio/group.h"
+#include "vfio/iommufd.h"
 
 #include <pthread.h>
 #include <sys/stat.h>
@@ -45,6 +46,29 @@ int plx_vfio_open_node(const struct plx_vfio_sys *sys, const char *name, const c
 const void *plx_vfio_capability(
 	const void *answer, size_t len, uint32_t offset, uint16_t id, size_t min, size_t *room);
 
+/* memory.c */
+
+/* As many ranges of IOVAs as an answer can hold. */
+#define PLX_VFIO_RANGES (PLX_VFIO_ANSWER / sizeof(struct vfio_iova_range))
+
+struct plx_vfio_limits {
+	struct plx_iova_range range[PLX_VFIO_RANGES];
+	size_t count;
+};
+
+/*
+ * Keep the memory within what the IOMMU of one more device, or group, can address, and map it.
+ * @limits: attaches to the memory for as long as the device is there
+ * @mapper: of the owner of all devices, for the first of them; otherwise NULL
+ *
+ * Return: 0; -ERANGE; -ENOMEM; what the mapper's map() returned.
+ */
+int plx_vfio_memory_attach(struct plx_mem *mem, const char *name, struct plx_mapper *limits,
+	const struct plx_vfio_limits *allowed, struct plx_mapper *mapper);
+
+/* The failure to pin so many bytes in all. Return: -ENOMEM with the remedy. */
+int plx_vfio_cannot_pin(uint64_t needed);
+
 /* container.c */
 
 struct plx_vfio_group;
@@ -80,6 +104,12 @@ int plx_vfio_container_join(struct plx_vfio_container *container, const char *na
 /* The group's devices are closed. */
 void plx_vfio_container_leave(
 	struct plx_vfio_container *container, int group_fd, struct plx_mapper *limits);
+
+/* iommufd.c */
+
+/* plx_vfio_iommufd_create() on a kernel of the caller's. */
+int plx_vfio_iommufd_create_on(struct plx_mem *mem, const struct plx_log *log,
+	const struct plx_vfio_sys *sys, struct plx_vfio_iommufd **iommufd);
 
 /* device.c */
 

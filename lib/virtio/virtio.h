@@ -142,6 +142,12 @@ struct plx_virtio {
 		.generation_tries = 100,                                                           \
 	})
 
+/* What the device is reached through: the name of a backend of VFIO's seam, or of the transport. */
+static inline const char *plx_virtio_backend(const struct plx_virtio *virtio)
+{
+	return virtio->function ? virtio->function->ops->name : virtio->transport->name;
+}
+
 static inline bool plx_virtio_has(const struct plx_virtio *virtio, unsigned feature)
 {
 	return plx_features_has(&virtio->negotiation.accepted, feature);

@@ -6,9 +6,13 @@
 namespace
 {
 
-using VfioDevice = Vfio;
+class VfioDevice : public Vfio
+{
+};
 
-TEST_F(VfioDevice, SparseAreasAreTheOnesThatMayBeMapped)
+INSTANTIATE_TEST_SUITE_P(EachWay, VfioDevice, testing::Values("group", "iommufd"), way_of);
+
+TEST_P(VfioDevice, SparseAreasAreTheOnesThatMayBeMapped)
 {
 	VfioKernel::Region &r = kernel.device["0000:00:03.0"].region[VFIO_PCI_BAR4_REGION_INDEX];
 
@@ -23,7 +27,7 @@ TEST_F(VfioDevice, SparseAreasAreTheOnesThatMayBeMapped)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, MoreSparseAreasThanFitAreReachedByCalls)
+TEST_P(VfioDevice, MoreSparseAreasThanFitAreReachedByCalls)
 {
 	VfioKernel::Device &d = kernel.device["0000:00:03.0"];
 
@@ -37,7 +41,7 @@ TEST_F(VfioDevice, MoreSparseAreasThanFitAreReachedByCalls)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, AnnouncedAreasThatAreNotThereAreNotRead)
+TEST_P(VfioDevice, AnnouncedAreasThatAreNotThereAreNotRead)
 {
 	kernel.device["0000:00:03.0"].region[VFIO_PCI_BAR4_REGION_INDEX].announced_areas =
 		UINT32_MAX;
@@ -47,7 +51,7 @@ TEST_F(VfioDevice, AnnouncedAreasThatAreNotThereAreNotRead)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, DescriptionThatDoesNotFitForbidsMapping)
+TEST_P(VfioDevice, DescriptionThatDoesNotFitForbidsMapping)
 {
 	kernel.device["0000:00:03.0"].region[VFIO_PCI_BAR4_REGION_INDEX].longer_by = 8192;
 	plx_vfio_device *device = must_open();
@@ -56,7 +60,7 @@ TEST_F(VfioDevice, DescriptionThatDoesNotFitForbidsMapping)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, MappableMsixTableLeavesTheWholeRegion)
+TEST_P(VfioDevice, MappableMsixTableLeavesTheWholeRegion)
 {
 	kernel.device["0000:00:03.0"].region[VFIO_PCI_BAR1_REGION_INDEX].msix_mappable = true;
 	plx_vfio_device *device = must_open();
@@ -66,7 +70,7 @@ TEST_F(VfioDevice, MappableMsixTableLeavesTheWholeRegion)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, RegistersAreReadAndWrittenInTheirRegion)
+TEST_P(VfioDevice, RegistersAreReadAndWrittenInTheirRegion)
 {
 	plx_vfio_device *device = must_open();
 	uint16_t vendor = 0;
@@ -80,7 +84,7 @@ TEST_F(VfioDevice, RegistersAreReadAndWrittenInTheirRegion)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, AccessOutsideARegionDoesNotReachTheKernel)
+TEST_P(VfioDevice, AccessOutsideARegionDoesNotReachTheKernel)
 {
 	plx_vfio_device *device = must_open();
 	uint32_t value = 0;
@@ -96,7 +100,7 @@ TEST_F(VfioDevice, AccessOutsideARegionDoesNotReachTheKernel)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, ShortOrFailedTransferIsAnError)
+TEST_P(VfioDevice, ShortOrFailedTransferIsAnError)
 {
 	plx_vfio_device *device = must_open();
 	uint32_t value = 0;
@@ -113,7 +117,7 @@ TEST_F(VfioDevice, ShortOrFailedTransferIsAnError)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, ResetTurnsBusMasteringOnAgain)
+TEST_P(VfioDevice, ResetTurnsBusMasteringOnAgain)
 {
 	plx_vfio_device *device = must_open();
 
@@ -124,7 +128,7 @@ TEST_F(VfioDevice, ResetTurnsBusMasteringOnAgain)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, ResetThatFailsOrIsNotThereSaysSo)
+TEST_P(VfioDevice, ResetThatFailsOrIsNotThereSaysSo)
 {
 	plx_vfio_device *device = must_open();
 
@@ -139,7 +143,7 @@ TEST_F(VfioDevice, ResetThatFailsOrIsNotThereSaysSo)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, InterruptsPointAtEventfds)
+TEST_P(VfioDevice, InterruptsPointAtEventfds)
 {
 	plx_vfio_device *device = must_open();
 	auto &eventfd = kernel.device["0000:00:03.0"].eventfd;
@@ -155,7 +159,7 @@ TEST_F(VfioDevice, InterruptsPointAtEventfds)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, InterruptsThatTheDeviceDoesNotHaveAreRefused)
+TEST_P(VfioDevice, InterruptsThatTheDeviceDoesNotHaveAreRefused)
 {
 	plx_vfio_device *device = must_open();
 	const int32_t fds[8] = {};
@@ -188,7 +192,7 @@ void exercise(const plx_mmio &mmio, uint8_t *behind)
 	EXPECT_EQ(plx_mmio_read32(&mmio, 4), 0xdeadbeef);
 }
 
-TEST_F(VfioDevice, WindowWithinAnAreaIsMappedByWholePages)
+TEST_P(VfioDevice, WindowWithinAnAreaIsMappedByWholePages)
 {
 	plx_vfio_device *device = must_open();
 	plx_mmio mmio;
@@ -203,7 +207,7 @@ TEST_F(VfioDevice, WindowWithinAnAreaIsMappedByWholePages)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, WindowThatMayNotBeMappedIsReachedByCalls)
+TEST_P(VfioDevice, WindowThatMayNotBeMappedIsReachedByCalls)
 {
 	kernel.device["0000:00:03.0"].region[VFIO_PCI_BAR4_REGION_INDEX].sparse = {
 		{0x1000, 0x1000}};
@@ -223,7 +227,7 @@ TEST_F(VfioDevice, WindowThatMayNotBeMappedIsReachedByCalls)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, LastPageOfAShortRegionIsMapped)
+TEST_P(VfioDevice, LastPageOfAShortRegionIsMapped)
 {
 	VfioKernel::Device &d = kernel.device["0000:00:03.0"];
 
@@ -239,7 +243,7 @@ TEST_F(VfioDevice, LastPageOfAShortRegionIsMapped)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, WindowBeyondItsRegionIsRefused)
+TEST_P(VfioDevice, WindowBeyondItsRegionIsRefused)
 {
 	plx_vfio_device *device = must_open();
 	plx_mmio mmio;
@@ -254,7 +258,7 @@ TEST_F(VfioDevice, WindowBeyondItsRegionIsRefused)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, FailedMappingOfAWindowIsAnError)
+TEST_P(VfioDevice, FailedMappingOfAWindowIsAnError)
 {
 	plx_vfio_device *device = must_open();
 	plx_mmio mmio;
@@ -267,7 +271,7 @@ TEST_F(VfioDevice, FailedMappingOfAWindowIsAnError)
 	plx_vfio_close(device);
 }
 
-TEST_F(VfioDevice, RemovedDeviceReadsAsAllOnesThroughAWindow)
+TEST_P(VfioDevice, RemovedDeviceReadsAsAllOnesThroughAWindow)
 {
 	plx_vfio_device *device = must_open();
 	plx_mmio mmio;

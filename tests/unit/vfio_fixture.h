@@ -6,8 +6,11 @@
 
 constexpr uint64_t MiB = 1 << 20;
 
-/* A container with real memory, on a made-up kernel that has one network function. */
-class Vfio : public testing::Test
+/*
+ * Real memory, on a made-up kernel that has one network function. The parameter is the way to it:
+ * by its group, or by iommufd.
+ */
+class Vfio : public testing::TestWithParam<std::string>
 {
       protected:
 	VfioKernel kernel;
@@ -18,6 +21,22 @@ class Vfio : public testing::Test
 		&messages, PLX_LOG_WARNING};
 	plx_mem *mem = nullptr;
 	plx_vfio_container *container = nullptr;
+	plx_vfio_iommufd *iommufd = nullptr;
+
+	bool by_group() const
+	{
+		return GetParam() == "group";
+	}
+
+	unsigned long map_request() const
+	{
+		return by_group() ? VFIO_IOMMU_MAP_DMA : IOMMU_IOAS_MAP;
+	}
+
+	unsigned long unmap_request() const
+	{
+		return by_group() ? VFIO_IOMMU_UNMAP_DMA : IOMMU_IOAS_UNMAP;
+	}
 
 	void SetUp() override
 	{
@@ -26,6 +45,7 @@ class Vfio : public testing::Test
 		ASSERT_EQ(plx_mem_create(&config, &mem), 0) << plx_error();
 		ASSERT_EQ(
 			plx_vfio_container_create_on(mem, &log, VfioKernel::sys(), &container), 0);
+		ASSERT_EQ(plx_vfio_iommufd_create_on(mem, &log, VfioKernel::sys(), &iommufd), 0);
 		kernel.add_device("0000:00:03.0", 12);
 		forget_error();
 	}
@@ -34,6 +54,7 @@ class Vfio : public testing::Test
 	{
 		EXPECT_TRUE(kernel.is_clean());
 		plx_vfio_container_destroy(container);
+		plx_vfio_iommufd_destroy(iommufd);
 		EXPECT_EQ(plx_mem_destroy(mem), 0) << plx_error();
 	}
 
@@ -45,12 +66,17 @@ class Vfio : public testing::Test
 
 	int open(plx_vfio_device **device, const char *name = "0000:00:03.0", int group = 12)
 	{
-		plx_vfio_group_target target = {};
+		plx_vfio_target target = {};
 
 		snprintf(target.name, sizeof(target.name), "%s", name);
 		target.group = group;
 		target.numa_node = 1;
-		return plx_vfio_group_open(container, &target, device);
+		if (by_group())
+			return plx_vfio_group_open(container, &target, device);
+		if (kernel.device.count(name))
+			snprintf(target.node, sizeof(target.node), "%s",
+				kernel.device[name].node.c_str());
+		return plx_vfio_iommufd_open(iommufd, &target, device);
 	}
 
 	plx_vfio_device *must_open(const char *name = "0000:00:03.0", int group = 12)
@@ -84,5 +110,10 @@ class Vfio : public testing::Test
 		EXPECT_EQ(kernel.open_descriptors(), open_before);
 	}
 };
+
+inline std::string way_of(const testing::TestParamInfo<std::string> &info)
+{
+	return info.param;
+}
 
 #endif

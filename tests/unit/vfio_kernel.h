@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "base/error.h"
+#include "vfio/iommufd_uapi.h"
 #include "vfio/vfio_priv.h"
 }
 
@@ -23,9 +24,9 @@ extern "C" {
 #include <vector>
 
 /*
- * A kernel that knows VFIO and nothing else: containers, groups and PCI devices whose regions are
- * memory. It refuses what Linux refuses, writes down what matters, and fails any one call on
- * demand.
+ * A kernel that knows VFIO and nothing else: containers, groups, iommufd, and PCI devices whose
+ * regions are memory. It refuses what Linux refuses, writes down what matters, and fails any one
+ * call on demand.
  */
 class VfioKernel
 {
@@ -43,6 +44,8 @@ class VfioKernel
 
 	struct Device {
 		int group = 0;
+		std::string node;      /* in /dev/vfio/devices */
+		bool attached = false; /* to the address space */
 		bool is_pci = true;
 		bool can_reset = true;
 		bool express = true;
@@ -80,12 +83,14 @@ class VfioKernel
 
 	/* The machine. */
 	bool module = true;
+	bool maps_files = false; /* as Linux 6.13 and later */
 	int version = VFIO_API_VERSION;
 	bool type1 = true;
 	bool says_ranges = true;
 	uint32_t dma_avail = 65535;
 	uint64_t pin_limit = UINT64_MAX;
 	bool unmaps_short = false;
+	uint32_t announced_ranges = 0; /* by iommufd, when it is not the truth */
 	std::function<void(uint8_t *answer, vfio_iommu_type1_info *info)> spoil_iommu_info;
 	std::map<int, Group> group;
 	std::map<std::string, Device> device;
@@ -95,6 +100,7 @@ class VfioKernel
 	/* What happened. */
 	std::vector<std::string> journal;
 	std::map<uint64_t, vfio_iommu_type1_dma_map> mapping;
+	unsigned mapped_files = 0;
 	std::map<void *, size_t> window;
 	unsigned calls = 0;
 	unsigned fail_call = 0; /* 1 for the first; 0 for none */
@@ -126,6 +132,7 @@ class VfioKernel
 
 		group[number];
 		d.group = number;
+		d.node = "vfio" + std::to_string(device.size());
 		set_region(d, VFIO_PCI_BAR0_REGION_INDEX, 0x40, rw);
 		set_region(d, VFIO_PCI_BAR1_REGION_INDEX, 0x1000, rw | VFIO_REGION_INFO_FLAG_MMAP);
 		set_region(d, VFIO_PCI_BAR4_REGION_INDEX, 0x4000, rw | VFIO_REGION_INFO_FLAG_MMAP);
@@ -161,7 +168,15 @@ class VfioKernel
 
 	bool is_clean() const
 	{
-		return node.empty() && mapping.empty() && window.empty();
+		return node.empty() && mapping.empty() && window.empty() && !space;
+	}
+
+	/* Whether an IOMMU that somebody manages stands before the device. */
+	bool is_behind_iommu(const std::string &name) const
+	{
+		const Device &d = device.at(name);
+
+		return d.attached || group.at(d.group).joined;
 	}
 
 	size_t position(const std::string &event) const
@@ -203,9 +218,10 @@ class VfioKernel
 
       private:
 	struct Node {
-		enum { CONTAINER, GROUP, DEVICE } kind;
-		int number;       /* of a group */
-		std::string name; /* of a device */
+		enum { CONTAINER, GROUP, DEVICE, IOMMUFD } kind;
+		int number;        /* of a group */
+		std::string name;  /* of a device */
+		bool bound = true; /* a device's own file is not, until it is bound to an iommufd */
 	};
 
 	static inline VfioKernel *current;
@@ -213,6 +229,7 @@ class VfioKernel
 	std::map<int, Node> node;
 	int next_fd = 1000;
 	bool iommu = false;
+	uint32_t space = 0; /* the address space of iommufd; 0 while there is none */
 
 	static int refuse(int err)
 	{
@@ -237,7 +254,14 @@ class VfioKernel
 			group.begin(), group.end(), [](auto &g) { return g.second.joined; });
 	}
 
-	/* What every joined group can address. */
+	bool has_attached(int number) const
+	{
+		return std::any_of(device.begin(), device.end(), [number](auto &d) {
+			return d.second.group == number && d.second.attached;
+		});
+	}
+
+	/* What every group behind an IOMMU can address. */
 	std::vector<vfio_iova_range> ranges() const
 	{
 		std::vector<vfio_iova_range> all = {{0, UINT64_MAX}};
@@ -245,7 +269,7 @@ class VfioKernel
 		for (auto &[number, g] : group) {
 			std::vector<vfio_iova_range> both;
 
-			if (!g.joined)
+			if (!g.joined && !has_attached(number))
 				continue;
 			for (auto &a : all)
 				for (auto &b : g.ranges) {
@@ -269,6 +293,11 @@ class VfioKernel
 			return refuse(ENOENT);
 		if (path == "/dev/vfio/vfio")
 			return add_node({Node::CONTAINER, -1, ""});
+		if (path == "/dev/iommu")
+			return add_node({Node::IOMMUFD, -1, ""});
+		for (auto &[name, d] : device)
+			if (path == "/dev/vfio/devices/" + d.node)
+				return add_node({Node::DEVICE, d.group, name, false});
 		for (auto &[number, g] : group) {
 			if (path != "/dev/vfio/" + std::to_string(number))
 				continue;
@@ -313,9 +342,17 @@ class VfioKernel
 			(void)leave(group[found->second.number]);
 			group[found->second.number].opened = false;
 			break;
+		case Node::IOMMUFD:
+			journal.push_back("close iommufd");
+			EXPECT_TRUE(mapping.empty()) << "iommufd was closed with memory mapped";
+			space = 0;
+			break;
 		case Node::DEVICE:
+			if (!found->second.bound)
+				break;
 			journal.push_back("close " + found->second.name);
 			device[found->second.name].opened--;
+			device[found->second.name].attached = false;
 			device[found->second.name].region[VFIO_PCI_CONFIG_REGION_INDEX].bytes[4] &=
 				~4;
 		}
@@ -338,10 +375,147 @@ class VfioKernel
 			return container_ioctl(request, arg);
 		case Node::GROUP:
 			return group_ioctl(found->second.number, request, arg);
+		case Node::IOMMUFD:
+			return iommufd_ioctl(request, arg);
 		default:
+			if (request == VFIO_DEVICE_BIND_IOMMUFD)
+				return bind(found->second, *(vfio_device_bind_iommufd *)arg);
+			if (!found->second.bound)
+				return refuse(EINVAL);
 			return device_ioctl(
 				device[found->second.name], found->second.name, request, arg);
 		}
+	}
+
+	int bind(Node &n, vfio_device_bind_iommufd &bind)
+	{
+		Device &d = device[n.name];
+
+		EXPECT_EQ(bind.argsz, sizeof(bind));
+		if (n.bound || d.opened || bind.flags)
+			return refuse(EINVAL);
+		if (group[d.group].opened)
+			return refuse(EBUSY);
+		if (!group[d.group].viable)
+			return refuse(EPERM);
+		if (!node.count(bind.iommufd) || node[bind.iommufd].kind != Node::IOMMUFD)
+			return refuse(EBADF);
+		n.bound = true;
+		d.opened++;
+		return 0;
+	}
+
+	int attach(Device &d, const std::string &name, vfio_device_attach_iommufd_pt &attach)
+	{
+		EXPECT_EQ(attach.argsz, sizeof(attach));
+		if (!space || attach.pt_id != space || d.attached)
+			return refuse(EINVAL);
+		for (auto &entry : mapping)
+			if (!reaches(group[d.group].ranges, entry.second))
+				return refuse(EADDRINUSE);
+		d.attached = true;
+		journal.push_back("attach " + name);
+		return 0;
+	}
+
+	int detach(Device &d, const std::string &name)
+	{
+		if (!d.attached)
+			return refuse(EINVAL);
+		d.attached = false;
+		journal.push_back("detach " + name);
+		return 0;
+	}
+
+	int iommufd_ioctl(unsigned long request, void *arg)
+	{
+		switch (request) {
+		case IOMMU_IOAS_ALLOC: {
+			auto *alloc = (iommu_ioas_alloc *)arg;
+
+			EXPECT_EQ(alloc->size, sizeof(*alloc));
+			EXPECT_EQ(space, 0u) << "one address space is enough";
+			alloc->out_ioas_id = space = 7;
+			return 0;
+		}
+		case IOMMU_DESTROY: {
+			auto *destroy = (iommu_destroy *)arg;
+
+			if (!space || destroy->id != space)
+				return refuse(ENOENT);
+			for (auto &[name, d] : device)
+				if (d.attached)
+					return refuse(EBUSY);
+			EXPECT_TRUE(mapping.empty()) << "destroyed with memory mapped";
+			space = 0;
+			journal.push_back("destroy space");
+			return 0;
+		}
+		case IOMMU_IOAS_IOVA_RANGES:
+			return iova_ranges(*(iommu_ioas_iova_ranges *)arg);
+		case IOMMU_IOAS_MAP: {
+			auto *map = (iommu_ioas_map *)arg;
+
+			EXPECT_EQ(map->size, sizeof(*map));
+			return map_space(
+				map->ioas_id, map->flags, map->user_va, map->iova, map->length);
+		}
+		case IOMMU_IOAS_MAP_FILE: {
+			auto *map = (iommu_ioas_map_file *)arg;
+
+			EXPECT_EQ(map->size, sizeof(*map));
+			if (!maps_files)
+				return refuse(ENOTTY);
+			EXPECT_EQ(map->start, 0u);
+			EXPECT_EQ(lseek(map->fd, 0, SEEK_END), (off_t)map->length);
+			mapped_files++;
+			return map_space(map->ioas_id, map->flags, 0, map->iova, map->length);
+		}
+		case IOMMU_IOAS_UNMAP: {
+			auto *unmap = (iommu_ioas_unmap *)arg;
+			vfio_iommu_type1_dma_unmap as_type1 = {};
+			int err;
+
+			as_type1.iova = unmap->iova;
+			as_type1.size = unmap->length;
+			err = unmap->ioas_id == space ? unmap_dma(as_type1) : refuse(ENOENT);
+			unmap->length = as_type1.size;
+			return err;
+		}
+		}
+		return refuse(ENOTTY);
+	}
+
+	int iova_ranges(iommu_ioas_iova_ranges &answer)
+	{
+		auto all = ranges();
+		auto *to = (iommu_iova_range *)(uintptr_t)answer.allowed_iovas;
+		uint32_t room = answer.num_iovas;
+
+		if (answer.ioas_id != space || answer.reserved)
+			return refuse(EINVAL);
+		answer.num_iovas = announced_ranges ? announced_ranges : (uint32_t)all.size();
+		answer.out_iova_alignment = 4096;
+		if (room < all.size())
+			return refuse(EMSGSIZE);
+		for (auto &range : all)
+			*to++ = {range.start, range.end};
+		return 0;
+	}
+
+	/* Noted as type 1 would have it. */
+	int map_space(uint32_t id, uint32_t flags, uint64_t address, uint64_t iova, uint64_t length)
+	{
+		vfio_iommu_type1_dma_map map = {};
+
+		if (id != space || !(flags & IOMMU_IOAS_MAP_FIXED_IOVA))
+			return refuse(EINVAL);
+		map.flags = (flags & IOMMU_IOAS_MAP_READABLE ? VFIO_DMA_MAP_FLAG_READ : 0) |
+			    (flags & IOMMU_IOAS_MAP_WRITEABLE ? VFIO_DMA_MAP_FLAG_WRITE : 0);
+		map.vaddr = address;
+		map.iova = iova;
+		map.size = length;
+		return map_dma(map);
 	}
 
 	int container_ioctl(unsigned long request, void *arg)
@@ -510,6 +684,10 @@ class VfioKernel
 	int device_ioctl(Device &d, const std::string &name, unsigned long request, void *arg)
 	{
 		switch (request) {
+		case VFIO_DEVICE_ATTACH_IOMMUFD_PT:
+			return attach(d, name, *(vfio_device_attach_iommufd_pt *)arg);
+		case VFIO_DEVICE_DETACH_IOMMUFD_PT:
+			return detach(d, name);
 		case VFIO_DEVICE_GET_INFO: {
 			auto *info = (vfio_device_info *)arg;
 
@@ -624,7 +802,8 @@ class VfioKernel
 		if (was_master != d.bus_master())
 			journal.push_back(std::string("bus master ") +
 					  (was_master ? "off " : "on ") + node.at(fd).name);
-		EXPECT_TRUE(iommu || !d.bus_master()) << "a bus master without an IOMMU before it";
+		EXPECT_TRUE(iommu || d.attached || !d.bus_master())
+			<< "a bus master without an IOMMU before it";
 		return (ssize_t)len;
 	}
 

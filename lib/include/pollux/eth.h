@@ -92,7 +92,9 @@ struct plx_eth_info {
 	int numa_node;              /**< the node that the device is near, or -1 */
 	const char *rx_path;        /**< the receive path in use, or "" before the first start */
 	const char *tx_path;        /**< the transmit path in use, or "" before the first start */
-	uint64_t spare[8];          /**< zeros: room for what a later version tells */
+	const char *backend;        /**< what the device is reached through: VFIO's "iommufd",
+					 "group" or "noiommu"; "vhost-user"; "emu" */
+	uint64_t spare[7];          /**< zeros: room for what a later version tells */
 };
 
 /** How to run a device. Start from PLX_ETH_CONFIG_INIT. */
