@@ -4,6 +4,8 @@
 #include "base/compiler.h"
 #include "base/error.h"
 #include "emu/emu.h"
+#include "pci/pci.h"
+#include "vfio/user.h"
 #include "virtio/handshake.h"
 #include "virtio/pci_legacy.h"
 #include "virtio/pci_modern.h"
@@ -83,6 +85,25 @@ static int open_emu(
 	return plx_drivers_open_virtio(ctx, vfio, VIRTIO_ID_NET, address, virtio);
 }
 
+/* "vfio-user:/path": a PCI function in another process, behind a unix socket */
+static int open_vfio_user(
+	struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio)
+{
+	struct plx_vfio_device *vfio;
+	unsigned id;
+	int err;
+
+	err = plx_vfio_user_open(ctx->mem, &ctx->log, address, &vfio);
+	if (err)
+		return err;
+	err = plx_pci_read_virtio_id(vfio, &id);
+	if (err) {
+		plx_vfio_close(vfio);
+		return err;
+	}
+	return plx_drivers_open_virtio(ctx, vfio, id, address, virtio);
+}
+
 /* "vhost-user:/path": a backend in another process, behind a unix socket */
 static int open_vhost_user(
 	struct plx_context *ctx, struct plx_address *address, struct plx_virtio **virtio)
@@ -98,6 +119,7 @@ static const struct {
 } schemes[] = {
 	{"pci", open_pci},
 	{"emu", open_emu},
+	{"vfio-user", open_vfio_user},
 	{"vhost-user", open_vhost_user},
 };
 
@@ -108,7 +130,7 @@ static int open_virtio(
 		if (!strcmp(address->scheme, schemes[i].scheme))
 			return schemes[i].open(ctx, address, virtio);
 	return plx_fail(EINVAL,
-		"'%s:' is no kind of device address: those are PCI addresses such as 0000:00:03.0, emu:net, and vhost-user:/path",
+		"'%s:' is no kind of device address: those are PCI addresses such as 0000:00:03.0, emu:net, vfio-user:/path, and vhost-user:/path",
 		address->scheme);
 }
 

@@ -25,9 +25,10 @@
 	command(status, "list PCI functions and what the machine offers")                          \
 		command(bind, "hand PCI functions to vfio-pci") command(                           \
 			unbind, "give PCI functions back to their kernel drivers")                 \
-			command(doctor, "find what is missing, and the command for it")            \
-				command(info, "show what a device can do and how it negotiates")   \
-					command(fwd, "forward, receive, send or answer frames")
+			command(doctor, "find what is missing, and the command for it") command(   \
+				info, "show what a device can do and how it negotiates")           \
+				command(fwd, "forward, receive, send or answer frames") command(   \
+					emu, "serve an emulated device to another process")
 
 /* Each takes its own name in argv[0] and returns the exit status. */
 typedef int program_command_fn(int argc, char **argv);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,6 +19,16 @@ int plx_socket_address(struct sockaddr_un *address, const char *path)
 		return -ENAMETOOLONG;
 	memcpy(address->sun_path, path, strlen(path) + 1);
 	return 0;
+}
+
+void plx_socket_name(char *name, size_t room, const char *path)
+{
+	size_t len = strlen(path);
+
+	if (len < room)
+		memcpy(name, path, len + 1);
+	else
+		(void)snprintf(name, room, "...%s", path + len - room + 4);
 }
 
 /* --- deadlines --- */

@@ -22,6 +22,9 @@
 /* Return: 0; -ENAMETOOLONG when the kernel has no room for the path. */
 int plx_socket_address(struct sockaddr_un *address, const char *path);
 
+/* How messages name a socket: the end of a long path, which says more than its start. */
+void plx_socket_name(char *name, size_t room, const char *path);
+
 /* Wait until @fd is ready. Return: whether it is. Looks once more when the deadline has passed. */
 bool plx_socket_wait(int fd, short events, uint64_t deadline);
 

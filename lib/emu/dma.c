@@ -96,6 +96,9 @@ int plx_emu_dma_attach(struct plx_emu *emu)
 	int err;
 
 	emu->dma.mapper.ops = &mapper_ops;
+	/* A device that is served to another process is told of that one's memory. */
+	if (!emu->mem)
+		return 0;
 	err = plx_mem_attach(emu->mem, &emu->dma.mapper, NULL, 0);
 	emu->dma.attached = !err;
 	return err;

@@ -244,7 +244,8 @@ int plx_emu_open(struct plx_mem *mem, const struct plx_log *log, struct plx_addr
  * plx_emu_create() - Make a device that is looked at from both sides.
  *
  * The driver gets plx_emu_device() and closes it through the seam; the maker ends it with
- * plx_emu_destroy() afterwards and can look at it until then.
+ * plx_emu_destroy() afterwards and can look at it until then. With a NULL @mem it reaches no memory
+ * but what a server tells it of: see server.h.
  *
  * Return: 0; -EINVAL; -EEXIST; -ENOMEM; what plx_mem_attach() returned.
  */

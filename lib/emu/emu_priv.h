@@ -205,6 +205,11 @@ void plx_emu_thread_stop(struct plx_emu *emu);
 /* Nobody wakes the device any more. */
 void plx_emu_thread_release(struct plx_emu *emu);
 void plx_emu_wake(struct plx_emu *emu);
+/*
+ * What a sleeping device waits for besides notifications; takes the lock.
+ * Return: nanoseconds until a frame comes by itself; @fd: readable when one comes, or -1.
+ */
+uint64_t plx_emu_awaited(struct plx_emu *emu, int *fd);
 
 /* breach.c */
 void plx_emu_report(struct plx_emu *emu, const char *rule, const char *format, ...)

@@ -86,11 +86,7 @@ static unsigned round_of_turns(struct plx_emu_engine *engine, bool sleep)
 	return done;
 }
 
-/*
- * What a sleeping device waits for besides notifications.
- * Return: nanoseconds until a frame comes by itself; @fd: readable when one comes, or -1.
- */
-static uint64_t awaited(struct plx_emu *emu, int *fd)
+uint64_t plx_emu_awaited(struct plx_emu *emu, int *fd)
 {
 	uint64_t due = UINT64_MAX;
 
@@ -128,7 +124,7 @@ static uint64_t await(struct plx_emu_engine *engine, nfds_t *count)
 
 	for (struct plx_emu *emu = engine->devices; emu; emu = emu->next) {
 		int fd;
-		uint64_t own = awaited(emu, &fd);
+		uint64_t own = plx_emu_awaited(emu, &fd);
 
 		due = MIN(due, own);
 		if (fd < 0)

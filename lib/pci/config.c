@@ -5,8 +5,11 @@
 #include <endian.h>
 
 /* The header of configuration space (PCI 3.0, 6.1 and 6.2). */
+#define VENDOR                 0x00
+#define DEVICE                 0x02
 #define STATUS                 0x06
 #define STATUS_CAPABILITY_LIST 0x0010
+#define SUBSYSTEM_DEVICE       0x2e
 #define CAPABILITIES_POINTER   0x34
 #define HEADER_SIZE            0x40
 
@@ -43,6 +46,24 @@ static int gone(const struct plx_vfio_device *device)
 {
 	return plx_fail(ENODEV, "%s: its configuration space reads as all ones; was it removed?",
 		device->name);
+}
+
+int plx_pci_read_virtio_id(struct plx_vfio_device *device, unsigned *id)
+{
+	struct plx_pci_function function = {
+		.vendor = plx_pci_config_read16(device, VENDOR),
+		.device = plx_pci_config_read16(device, DEVICE),
+		.subsystem_device = plx_pci_config_read16(device, SUBSYSTEM_DEVICE),
+	};
+
+	if (function.vendor == UINT16_MAX)
+		return gone(device);
+	*id = plx_pci_virtio_id(&function);
+	if (*id)
+		return 0;
+	return plx_fail(ENODEV,
+		"%s: the device is not a virtio device (it is %04x:%04x): Pollux drives virtio devices only",
+		device->name, function.vendor, function.device);
 }
 
 static int capability_first(struct plx_vfio_device *device, struct plx_pci_capability_walk *walk)

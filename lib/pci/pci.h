@@ -62,6 +62,14 @@ uint16_t plx_pci_config_read16(struct plx_vfio_device *device, uint32_t offset);
 uint32_t plx_pci_config_read32(struct plx_vfio_device *device, uint32_t offset);
 
 /*
+ * plx_pci_read_virtio_id() - What plx_pci_virtio_id() says, of a device that sysfs does not know.
+ * @id: receives the virtio device ID
+ *
+ * Return: 0; -ENODEV when the device is gone or is no virtio device.
+ */
+int plx_pci_read_virtio_id(struct plx_vfio_device *device, unsigned *id);
+
+/*
  * plx_pci_capability_next() - Walk the capability list (PCI 3.0, 6.7).
  * @walk: all zeros to start; where the walk stands, at most 48 steps, as many as there is room for
  * @id: receives the capability's ID

@@ -104,15 +104,15 @@ const void *plx_vfio_capability(
 	return NULL;
 }
 
-/* The parts of a region that may be mapped, once it is known that some may. */
-static void learn_areas(struct plx_vfio_region *region, const void *answer, uint32_t first)
+void plx_vfio_learn_areas(
+	struct plx_vfio_region *region, const void *answer, size_t len, uint32_t first)
 {
 	const struct vfio_region_info_cap_sparse_mmap *sparse;
 	size_t room, fit;
 	uint32_t i;
 
-	sparse = plx_vfio_capability(answer, PLX_VFIO_ANSWER, first,
-		VFIO_REGION_INFO_CAP_SPARSE_MMAP, sizeof(*sparse), &room);
+	sparse = plx_vfio_capability(
+		answer, len, first, VFIO_REGION_INFO_CAP_SPARSE_MMAP, sizeof(*sparse), &room);
 	if (!sparse) {
 		/*
 		 * All of it, with the MSI-X table too where VFIO_REGION_INFO_CAP_MSIX_MAPPABLE says
@@ -158,7 +158,7 @@ static int learn_region(struct plx_vfio_fd_device *device, unsigned index)
 	region->cookie = info->offset;
 	/* A description that did not fit might forbid parts: then none is mapped. */
 	if (info->flags & VFIO_REGION_INFO_FLAG_MMAP && info->size && info->argsz <= sizeof(answer))
-		learn_areas(region, answer,
+		plx_vfio_learn_areas(region, answer, sizeof(answer),
 			info->flags & VFIO_REGION_INFO_FLAG_CAPS ? info->cap_offset : 0);
 	return 0;
 }
@@ -213,7 +213,7 @@ static struct plx_vfio_fd_device *fd_device(struct plx_vfio_device *base)
 	return container_of(base, struct plx_vfio_fd_device, base);
 }
 
-static int check_range(
+int plx_vfio_check_range(
 	const struct plx_vfio_device *base, unsigned region, uint64_t offset, size_t len)
 {
 	if (region < base->regions && plx_range_fits(offset, len, base->region[region].size))
@@ -237,7 +237,7 @@ int plx_vfio_fd_read(
 	struct plx_vfio_device *base, unsigned region, uint64_t offset, void *value, size_t len)
 {
 	struct plx_vfio_fd_device *device = fd_device(base);
-	int err = check_range(base, region, offset, len);
+	int err = plx_vfio_check_range(base, region, offset, len);
 	ssize_t done;
 
 	if (err)
@@ -253,7 +253,7 @@ int plx_vfio_fd_write(struct plx_vfio_device *base, unsigned region, uint64_t of
 	const void *value, size_t len)
 {
 	struct plx_vfio_fd_device *device = fd_device(base);
-	int err = check_range(base, region, offset, len);
+	int err = plx_vfio_check_range(base, region, offset, len);
 	ssize_t done;
 
 	if (err)
@@ -340,7 +340,7 @@ int plx_vfio_fd_bus_master(struct plx_vfio_device *base, bool on)
 	uint16_t command;
 	int err;
 
-	err = plx_vfio_fd_read(
+	err = base->ops->read(
 		base, VFIO_PCI_CONFIG_REGION_INDEX, COMMAND, &command, sizeof(command));
 	if (err)
 		return err;
@@ -351,6 +351,6 @@ int plx_vfio_fd_bus_master(struct plx_vfio_device *base, bool on)
 			base->name);
 	command = on ? command | COMMAND_BUS_MASTER : command & (uint16_t)~COMMAND_BUS_MASTER;
 	command = htole16(command);
-	return plx_vfio_fd_write(
+	return base->ops->write(
 		base, VFIO_PCI_CONFIG_REGION_INDEX, COMMAND, &command, sizeof(command));
 }

@@ -120,6 +120,23 @@ uint32_t plx_mmio_read32(const struct plx_mmio *mmio, uint64_t offset)
 	return le32toh(value);
 }
 
+int plx_mmio_peek8(const struct plx_mmio *mmio, uint64_t offset, uint8_t *value)
+{
+	struct plx_vfio_device *device = mmio->device;
+	int err = device->ops->check ? device->ops->check(device) : 0;
+
+	if (err)
+		return err;
+	if (!mmio->address && device->ops->peek) {
+		err = device->ops->peek(
+			device, mmio->region, mmio->offset + offset, value, sizeof(*value));
+		plx_barrier_after_register_read();
+		return !err || err == -EAGAIN ? err : -ENODEV;
+	}
+	*value = plx_mmio_read8(mmio, offset);
+	return 0;
+}
+
 void plx_mmio_write8(const struct plx_mmio *mmio, uint64_t offset, uint8_t value)
 {
 	plx_barrier_before_register_write();

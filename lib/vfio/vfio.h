@@ -57,6 +57,13 @@ struct plx_vfio_ops {
 		size_t len);
 	int (*write)(struct plx_vfio_device *device, unsigned region, uint64_t offset,
 		const void *value, size_t len);
+	/*
+	 * As read(), where that may wait for another process: from any thread, never blocks, and
+	 * gives what the register held when it was asked for by an earlier call. NULL where read()
+	 * does not wait. Return: 0; -EAGAIN when it is not known yet; -ENODEV and other -errno.
+	 */
+	int (*peek)(struct plx_vfio_device *device, unsigned region, uint64_t offset, void *value,
+		size_t len);
 	/* Map a part of an area; @offset and @len are page-aligned. Return: 0 or -errno. */
 	int (*map)(struct plx_vfio_device *device, unsigned region, uint64_t offset, size_t len,
 		void **address);
@@ -68,10 +75,21 @@ struct plx_vfio_ops {
 	int (*set_irqs)(struct plx_vfio_device *device, unsigned index, unsigned start,
 		unsigned count, const int32_t *fds);
 	/*
-	 * Reset the function, which is a bus master again afterwards, as it was opened. Return: 0;
-	 * -ENOTSUP when it cannot be; -errno.
+	 * Reset the function, which is a bus master again afterwards, as it was opened; a device
+	 * whose session with another process has ended gets a new one. Return: 0; -ENOTSUP when it
+	 * cannot be; -ENODEV when it has gone and reaches no memory any more; -errno.
 	 */
 	int (*reset)(struct plx_vfio_device *device);
+	/*
+	 * Whether the device is still there. From any thread, never blocks; NULL where only a
+	 * register tells. Return: 0; -ENODEV.
+	 */
+	int (*check)(struct plx_vfio_device *device);
+	/*
+	 * What went wrong since the device was opened or reset, where more is known than that
+	 * registers read all ones; NULL where not. Return: 0; -errno with plx_fail().
+	 */
+	int (*fault)(struct plx_vfio_device *device);
 	/*
 	 * Show what the backend itself counted of the device; NULL where it counts nothing. Any
 	 * thread may call. Return: 0, or what @visit returned.
@@ -124,9 +142,22 @@ void plx_mmio_close(struct plx_mmio *mmio);
 uint8_t plx_mmio_read8(const struct plx_mmio *mmio, uint64_t offset);
 uint16_t plx_mmio_read16(const struct plx_mmio *mmio, uint64_t offset);
 uint32_t plx_mmio_read32(const struct plx_mmio *mmio, uint64_t offset);
+/*
+ * plx_mmio_peek8() - Read a register as plx_mmio_read8() does, but never block.
+ *
+ * Return: 0; -EAGAIN when a device in another process has not answered yet: the next call has what
+ * this one asked for; -ENODEV when the device is gone.
+ */
+int plx_mmio_peek8(const struct plx_mmio *mmio, uint64_t offset, uint8_t *value);
 void plx_mmio_write8(const struct plx_mmio *mmio, uint64_t offset, uint8_t value);
 void plx_mmio_write16(const struct plx_mmio *mmio, uint64_t offset, uint16_t value);
 void plx_mmio_write32(const struct plx_mmio *mmio, uint64_t offset, uint32_t value);
+
+/* As the fault() of its backend. */
+static inline int plx_vfio_fault(struct plx_vfio_device *device)
+{
+	return device->ops->fault ? device->ops->fault(device) : 0;
+}
 
 /* As the counters() of its backend. */
 static inline int plx_vfio_counters(

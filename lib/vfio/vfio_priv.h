@@ -46,6 +46,18 @@ int plx_vfio_open_node(const struct plx_vfio_sys *sys, const char *name, const c
 const void *plx_vfio_capability(
 	const void *answer, size_t len, uint32_t offset, uint16_t id, size_t min, size_t *room);
 
+/*
+ * The parts of a region that may be mapped, once it is known that some may.
+ * @answer: its description, @len bytes
+ * @first: offset of its first capability, 0 for none
+ */
+void plx_vfio_learn_areas(
+	struct plx_vfio_region *region, const void *answer, size_t len, uint32_t first);
+
+/* Return: 0; -EINVAL when the bytes are not within the region. */
+int plx_vfio_check_range(
+	const struct plx_vfio_device *base, unsigned region, uint64_t offset, size_t len);
+
 /* memory.c */
 
 /* As many ranges of IOVAs as an answer can hold. */
@@ -136,7 +148,10 @@ int plx_vfio_fd_set_irqs(struct plx_vfio_device *base, unsigned index, unsigned 
 	unsigned count, const int32_t *fds);
 int plx_vfio_fd_reset(struct plx_vfio_device *base);
 
-/* Let the device reach memory, or not: bit 2 of the command register. Return: 0 or -errno. */
+/*
+ * Let a device of any backend reach memory, or not: bit 2 of the command register. Return: 0 or
+ * -errno.
+ */
 int plx_vfio_fd_bus_master(struct plx_vfio_device *base, bool on);
 
 #endif

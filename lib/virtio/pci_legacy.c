@@ -29,8 +29,15 @@ static uint8_t read_status(struct plx_virtio *virtio)
 	return plx_mmio_read8(&to_pci(virtio)->registers, VIRTIO_PCI_LEGACY_DEVICE_STATUS);
 }
 
+static int check(struct plx_virtio *virtio)
+{
+	return plx_virtio_pci_check(&to_pci(virtio)->registers, VIRTIO_PCI_LEGACY_DEVICE_STATUS);
+}
+
 static void write_status(struct plx_virtio *virtio, uint8_t status)
 {
+	if (!status)
+		plx_virtio_pci_revive(virtio);
 	plx_mmio_write8(&to_pci(virtio)->registers, VIRTIO_PCI_LEGACY_DEVICE_STATUS, status);
 }
 
@@ -125,13 +132,6 @@ static int queue_setup(struct plx_virtio *virtio, const struct plx_virtio_queue 
 		VIRTIO_PCI_LEGACY_QUEUE_NOTIFY, sizeof(uint16_t));
 }
 
-static int reset_function(struct plx_virtio *virtio)
-{
-	struct plx_vfio_device *vfio = to_pci(virtio)->vfio;
-
-	return vfio->ops->reset(vfio);
-}
-
 static void close_device(struct plx_virtio *virtio)
 {
 	struct pci_legacy *pci = to_pci(virtio);
@@ -153,8 +153,9 @@ static const struct plx_virtio_transport transport = {
 	.read_config = read_config,
 	.queue_max = queue_max,
 	.queue_setup = queue_setup,
-	.check = plx_virtio_check_status,
-	.reset_function = reset_function,
+	.check = check,
+	.fault = plx_virtio_pci_fault,
+	.reset_function = plx_virtio_pci_reset_function,
 	.last_resort = "resetting the PCI function",
 	.close = close_device,
 };

@@ -3,6 +3,7 @@
 
 #include "base/compiler.h"
 #include "base/error.h"
+#include "base/socket.h"
 #include "drivers/virtio/virtio_net_reg.h"
 #include "virtio/handshake.h"
 #include "virtio/vhost_user_priv.h"
@@ -372,17 +373,6 @@ static int read_options(struct vhost_user *vhost, struct plx_address *address)
 	return vhost_user_net_options(vhost, address);
 }
 
-/* The end of a long path says more than its start. */
-static void name_device(struct plx_virtio *virtio, const char *path)
-{
-	size_t len = strlen(path), room = sizeof(virtio->name) - 1;
-
-	if (len <= room)
-		memcpy(virtio->name, path, len + 1);
-	else
-		(void)snprintf(virtio->name, sizeof(virtio->name), "...%s", path + len - room + 3);
-}
-
 static int create(
 	struct plx_mem *mem, const struct plx_log *log, const char *path, struct vhost_user **out)
 {
@@ -398,7 +388,7 @@ static int create(
 	}
 	plx_virtio_init(&vhost->virtio, &transport, &plx_handshake_modern, VIRTIO_ID_NET, mem);
 	vhost->virtio.log = log;
-	name_device(&vhost->virtio, path);
+	plx_socket_name(vhost->virtio.name, sizeof(vhost->virtio.name), path);
 	memcpy(vhost->socket.name, vhost->virtio.name, sizeof(vhost->socket.name));
 	vhost->socket.listener = -1;
 	vhost->socket.fd = -1;

@@ -25,6 +25,39 @@ void plx_virtio_init_pci(struct plx_virtio *virtio, struct plx_vfio_device *vfio
 	virtio->dma_translated = vfio->dma_translated;
 }
 
+/* Not traced: any thread may ask, and the trace belongs to the control calls. */
+int plx_virtio_pci_check(const struct plx_mmio *window, uint64_t offset)
+{
+	uint8_t status;
+	int err = plx_mmio_peek8(window, offset, &status);
+
+	if (err)
+		return err == -EAGAIN ? 0 : err;
+	if (status == PLX_VIRTIO_STATUS_GONE)
+		return -ENODEV;
+	return (status & VIRTIO_STATUS_NEEDS_RESET) || !(status & VIRTIO_STATUS_DRIVER_OK) ? -EIO
+											   : 0;
+}
+
+int plx_virtio_pci_fault(struct plx_virtio *virtio)
+{
+	return plx_vfio_fault(virtio->function);
+}
+
+/* What has gone for good reaches no memory, and that is all that is asked for. */
+int plx_virtio_pci_reset_function(struct plx_virtio *virtio)
+{
+	int err = virtio->function->ops->reset(virtio->function);
+
+	return err == -ENODEV ? 0 : err;
+}
+
+void plx_virtio_pci_revive(struct plx_virtio *virtio)
+{
+	if (virtio->reset_confirmed && plx_vfio_fault(virtio->function))
+		(void)virtio->function->ops->reset(virtio->function);
+}
+
 int plx_virtio_fault(struct plx_virtio *virtio)
 {
 	return virtio->transport->fault ? virtio->transport->fault(virtio) : 0;
@@ -90,17 +123,6 @@ void plx_virtio_write_status(struct plx_virtio *virtio, uint8_t status)
 {
 	plx_trace_add(&virtio->trace, PLX_TRACE_STATUS_WRITE, status, 0);
 	virtio->transport->write_status(virtio, status);
-}
-
-/* Not traced: any thread may ask, and the trace belongs to the control calls. */
-int plx_virtio_check_status(struct plx_virtio *virtio)
-{
-	uint8_t status = virtio->transport->read_status(virtio);
-
-	if (status == PLX_VIRTIO_STATUS_GONE)
-		return -ENODEV;
-	return (status & VIRTIO_STATUS_NEEDS_RESET) || !(status & VIRTIO_STATUS_DRIVER_OK) ? -EIO
-											   : 0;
 }
 
 int plx_virtio_reset(struct plx_virtio *virtio)

@@ -173,6 +173,19 @@ void plx_virtio_init(struct plx_virtio *virtio, const struct plx_virtio_transpor
 void plx_virtio_init_pci(struct plx_virtio *virtio, struct plx_vfio_device *vfio);
 
 /*
+ * What the transports of a PCI function have in common: their check(), for the register of the
+ * status, their fault() and their reset_function().
+ */
+int plx_virtio_pci_check(const struct plx_mmio *window, uint64_t offset);
+int plx_virtio_pci_fault(struct plx_virtio *virtio);
+int plx_virtio_pci_reset_function(struct plx_virtio *virtio);
+/*
+ * A quiet device is about to be reset: where its session with another process has ended, begin a
+ * new one. What fails here is found by whoever reads the status next.
+ */
+void plx_virtio_pci_revive(struct plx_virtio *virtio);
+
+/*
  * plx_virtio_read_config() - Read fields of the device configuration as one consistent whole.
  * @fields: what to read; each value is filled in
  *
@@ -196,9 +209,6 @@ void plx_virtio_write_status(struct plx_virtio *virtio, uint8_t status);
 
 /* What the status of a device that left the bus reads as: every bit. */
 #define PLX_VIRTIO_STATUS_GONE 0xff
-
-/* The check() of a transport whose status is a register: what it reads as, once. */
-int plx_virtio_check_status(struct plx_virtio *virtio);
 
 /* As the transport's fault(). */
 int plx_virtio_fault(struct plx_virtio *virtio);

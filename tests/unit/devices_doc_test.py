@@ -96,6 +96,7 @@ def checks(root):
                           read("lib/emu/address.c"))
     vhost_user = re.findall(r'plx_address_\w+\(\s*address, "([\w.]+)"',
                             read("lib/virtio/vhost_user.c") + read("lib/virtio/vhost_user_net.c"))
+    vfio_user = re.findall(r'plx_address_\w+\(\s*address, "([\w.]+)"', read("lib/vfio/user.c"))
     kinds = re.findall(r'\{"(\w+)", (?:NULL|"(\w+)"), plx_emu_\w+_open\}', read("lib/emu/peer.c"))
     peers = [f"{kind}:{argument}" if argument else kind for kind, argument in kinds]
     rows = read_rows(guide, "Options of every virtio device")
@@ -109,6 +110,8 @@ def checks(root):
     yield "options of PCI devices", word_faults(
         "options", [f"vfio={word}" for word in ways], read_rows(guide, "Options of PCI devices"))
     yield "options of emulated devices", word_faults("options", emulated, emu_tables[0])
+    yield "options of vfio-user devices", word_faults(
+        "options", vfio_user, read_rows(guide, "Options of vfio-user devices"))
     yield "options of vhost-user devices", word_faults(
         "options", vhost_user, read_rows(guide, "Options of vhost-user devices"))
     yield "peers of emulated devices", word_faults("peers", peers, emu_tables[1])
