@@ -67,25 +67,26 @@ static unsigned complete_split(struct rings *rings, struct ring *ring, bool rece
 	const struct virtq_desc *desc = ring->desc;
 	const struct virtq_avail *avail = ring->driver;
 	struct virtq_used *used = ring->device;
-	uint16_t mask = (uint16_t)(ring->size - 1), before = ring->avail;
+	uint16_t mask = (uint16_t)(ring->size - 1), before = ring->avail, head = 0;
 	/* Acquire: the heads are read after the index that announces them. */
 	uint16_t end = plx_shared16_read_acquire(&avail->idx);
 
 	if ((uint16_t)(end - ring->avail) > BATCH)
 		end = (uint16_t)(ring->avail + BATCH);
 	for (; ring->avail != end; ring->avail++) {
-		uint16_t head = plx_shared16_read(&avail->ring[ring->avail & mask]);
-
+		head = plx_shared16_read(&avail->ring[ring->avail & mask]);
 		if (mergeable)
 			write_header(rings, plx_shared64_read(&desc[head & mask].addr));
-		/* In order, the last one stands for all (2.7.9). */
-		if (in_order && (uint16_t)(ring->avail + 1) != end)
-			continue;
-		used->ring[ring->avail & mask] =
-			(struct virtq_used_elem){plx_shared32(head), plx_shared32(len)};
+		if (!in_order)
+			used->ring[ring->avail & mask] =
+				(struct virtq_used_elem){plx_shared32(head), plx_shared32(len)};
 	}
 	if (before == end)
 		return 0;
+	/* In order, the last head at the first place stands for all (2.7.9). */
+	if (in_order)
+		used->ring[before & mask] =
+			(struct virtq_used_elem){plx_shared32(head), plx_shared32(len)};
 	/* Release: the elements are there before the index says so. */
 	plx_shared16_write_release(&used->idx, end);
 	stay_quiet(rings, ring, before);

@@ -402,49 +402,48 @@ INSTANCE(receive_packed_mergeable_offloads, true, true, true)
 
 #undef INSTANCE
 
-/* A path without offloads and with them. */
-#define PATHS(burst, name)                                                                         \
-	{                                                                                          \
-		{burst, name},                                                                     \
-		{                                                                                  \
-			burst##_offloads, name ", offloads"                                        \
-		}                                                                                  \
-	}
-#define ANY_ORDER(name)                                                                            \
-	{                                                                                          \
-		{receive_any_order, name ", any order"},                                           \
-		{                                                                                  \
-			receive_any_order, name ", any order, offloads"                            \
-		}                                                                                  \
-	}
+typedef int burst_fn(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count);
 
-/* Every path, by what was negotiated, and by what the device does with it. */
-static const struct path {
-	int (*burst)(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count);
-	const char *name;
-} paths[2][2][2][2] = {
-	/* [any order][packed][mergeable][offloads] */
-	{{PATHS(receive_split, "split, one buffer"),
-		 PATHS(receive_split_mergeable, "split, mergeable")},
-		{PATHS(receive_packed, "packed, one buffer"),
-			PATHS(receive_packed_mergeable, "packed, mergeable")}},
-	{{ANY_ORDER("split, one buffer"), ANY_ORDER("split, mergeable")},
-		{ANY_ORDER("packed, one buffer"), ANY_ORDER("packed, mergeable")}},
+/* [packed][mergeable][offloads] */
+static burst_fn *const bursts[2][2][2] = {
+	{{receive_split, receive_split_offloads},
+		{receive_split_mergeable, receive_split_mergeable_offloads}},
+	{{receive_packed, receive_packed_offloads},
+		{receive_packed_mergeable, receive_packed_mergeable_offloads}},
 };
 
-#undef PATHS
-#undef ANY_ORDER
+/* Every path has a name, by what was negotiated and by what the device does with it. */
+enum order { NO_PROMISE, IN_ORDER, ANY_ORDER };
+
+#define OFFLOADS(name)                                                                             \
+	{                                                                                          \
+		name, name ", offloads"                                                            \
+	}
+#define ORDERS(name)                                                                               \
+	{                                                                                          \
+		OFFLOADS(name), OFFLOADS(name ", in order"), OFFLOADS(name ", any order")          \
+	}
+
+/* [packed][mergeable][order][offloads] */
+static const char *const names[2][2][3][2] = {
+	{ORDERS("split, one buffer"), ORDERS("split, mergeable")},
+	{ORDERS("packed, one buffer"), ORDERS("packed, mergeable")},
+};
+
+#undef OFFLOADS
+#undef ORDERS
 
 static void choose_path(struct net_rxq *queue)
 {
-	bool any_order = !queue->vq->ordered || queue->header_apart;
-	bool offloads = queue->offloads;
-	const struct path *path =
-		&paths[any_order][queue->vq->is_packed][queue->mergeable][offloads];
+	const struct plx_virtq *vq = queue->vq;
+	bool runs = vq->ordered && !queue->header_apart, offloads = queue->offloads;
+	enum order order = !runs ? ANY_ORDER : vq->in_order ? IN_ORDER : NO_PROMISE;
 
 	/* Whoever asks for it may do so while the queue runs. */
-	__atomic_store_n(&queue->path, path->name, __ATOMIC_RELAXED);
-	queue->base.burst = path->burst;
+	__atomic_store_n(&queue->path, names[vq->is_packed][queue->mergeable][order][offloads],
+		__ATOMIC_RELAXED);
+	queue->base.burst =
+		runs ? bursts[vq->is_packed][queue->mergeable][offloads] : receive_any_order;
 }
 
 /* --- life --- */

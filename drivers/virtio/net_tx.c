@@ -481,9 +481,12 @@ int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
 
 void net_tx_run(struct net_txq *queue)
 {
+	/* [packed][in order] */
+	static const char *const names[2][2] = {
+		{"split", "split, in order"}, {"packed", "packed, in order"}};
 	bool packed = queue->vq->is_packed;
 
-	queue->path = packed ? "packed" : "split";
+	queue->path = names[packed][queue->vq->in_order];
 	queue->base.burst = packed ? transmit_packed : transmit_split;
 	queue->base.prepare = prepare;
 }

@@ -23,7 +23,7 @@ static const struct plx_feature_entry common[] = {
 	{VIRTIO_F_VERSION_1, "F_VERSION_1", "version_1", NULL, NULL, NULL},
 	{VIRTIO_F_ACCESS_PLATFORM, "F_ACCESS_PLATFORM", "access_platform", NULL, NULL, NULL},
 	{VIRTIO_F_RING_PACKED, "F_RING_PACKED", "packed", NULL, NULL, NULL},
-	{VIRTIO_F_IN_ORDER, "F_IN_ORDER", "in_order", NOT_USED, NULL, NULL},
+	{VIRTIO_F_IN_ORDER, "F_IN_ORDER", "in_order", NULL, NULL, NULL},
 #if defined(__x86_64__)
 	/* Every barrier of base/barrier.h orders accesses of devices on x86 as well as of CPUs. */
 	{VIRTIO_F_ORDER_PLATFORM, "F_ORDER_PLATFORM", "order_platform", NULL, NULL, NULL},

@@ -19,17 +19,28 @@ enum Layout {
 	PACKED = 2,
 	LEGACY = 4,
 	APART = 8, /* legacy without ANY_LAYOUT: each header in a descriptor of its own */
+	SPLIT_IN_ORDER = 16,
+	PACKED_IN_ORDER = 32,
 	MODERN = SPLIT | PACKED,
 	OLD = LEGACY | APART,
+	IN_ORDER = SPLIT_IN_ORDER | PACKED_IN_ORDER,
 	ANY = MODERN | OLD,
+	EVERY = ANY | IN_ORDER, /* those in order as well, once the device runs */
 };
+
+inline bool is_packed(Layout layout)
+{
+	return layout & (PACKED | PACKED_IN_ORDER);
+}
 
 inline const char *layout_name(Layout layout)
 {
-	return layout == SPLIT    ? "split"
-	       : layout == PACKED ? "packed"
-	       : layout == LEGACY ? "legacy"
-				  : "legacy_apart";
+	return layout == SPLIT             ? "split"
+	       : layout == PACKED          ? "packed"
+	       : layout == LEGACY          ? "legacy"
+	       : layout == SPLIT_IN_ORDER  ? "split_in_order"
+	       : layout == PACKED_IN_ORDER ? "packed_in_order"
+					   : "legacy_apart";
 }
 
 /* Every case that a table's entry makes: one for each layout that it is about. */
@@ -44,7 +55,8 @@ std::vector<Case<Entry>> each_layout(const Entry (&table)[count])
 	std::vector<Case<Entry>> all;
 
 	for (const Entry &entry : table)
-		for (Layout layout : {SPLIT, PACKED, LEGACY, APART})
+		for (Layout layout :
+			{SPLIT, PACKED, LEGACY, APART, SPLIT_IN_ORDER, PACKED_IN_ORDER})
 			if (entry.layouts & layout)
 				all.push_back({&entry, layout});
 	return all;
@@ -116,7 +128,8 @@ class HostileFixture : public NetFixture
 
 	void use_layout(Layout layout)
 	{
-		plx_emu_config_offer(&config, VIRTIO_F_RING_PACKED, layout == PACKED);
+		plx_emu_config_offer(&config, VIRTIO_F_RING_PACKED, is_packed(layout));
+		plx_emu_config_offer(&config, VIRTIO_F_IN_ORDER, layout & IN_ORDER);
 		plx_emu_config_offer(&config, VIRTIO_F_ANY_LAYOUT, layout != APART);
 		config.interface = layout & OLD ? PLX_EMU_TRANSITIONAL : PLX_EMU_MODERN_ONLY;
 		options = layout & OLD ? ",legacy=on" : "";

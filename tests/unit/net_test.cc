@@ -323,7 +323,19 @@ TEST_F(NetConfig, MergingIsDeclinedWhenAFrameFitsOneBuffer)
 
 	start();
 	plx_eth_get_info(eth, &info);
+	EXPECT_STREQ(info.rx_path, "split, one buffer, in order");
+	EXPECT_STREQ(info.tx_path, "split, in order");
+}
+
+TEST_F(NetConfig, OrderIsNotBuiltOnWithoutAPromise)
+{
+	struct plx_eth_info info;
+
+	plx_emu_config_offer(&config, VIRTIO_F_IN_ORDER, false);
+	start();
+	plx_eth_get_info(eth, &info);
 	EXPECT_STREQ(info.rx_path, "split, one buffer");
+	EXPECT_STREQ(info.tx_path, "split");
 }
 
 TEST_F(NetConfig, PackedRingIsUsedWhereItIsOffered)
@@ -333,8 +345,8 @@ TEST_F(NetConfig, PackedRingIsUsedWhereItIsOffered)
 	plx_emu_config_offer(&config, VIRTIO_F_RING_PACKED, true);
 	start();
 	plx_eth_get_info(eth, &info);
-	EXPECT_STREQ(info.rx_path, "packed, one buffer");
-	EXPECT_STREQ(info.tx_path, "packed");
+	EXPECT_STREQ(info.rx_path, "packed, one buffer, in order");
+	EXPECT_STREQ(info.tx_path, "packed, in order");
 }
 
 TEST_F(NetConfig, MergingIsUsedWhenAFrameDoesNotFit)
@@ -344,7 +356,7 @@ TEST_F(NetConfig, MergingIsUsedWhenAFrameDoesNotFit)
 	pool_config.data_size = 1024;
 	start();
 	plx_eth_get_info(eth, &info);
-	EXPECT_STREQ(info.rx_path, "split, mergeable");
+	EXPECT_STREQ(info.rx_path, "split, mergeable, in order");
 }
 
 TEST_F(NetConfig, BuffersTooSmallWithoutMergingAreRefusedWithTheSize)

@@ -10,8 +10,9 @@
 
 /*
  * Both ring layouts against a reference, over a million random steps each: buffers are added one by
- * one and in runs, returned in order and out of it, the device is reset in the middle of all, and
- * every buffer must come back exactly once, with the length that the device gave.
+ * one and in runs, returned in order and out of it, alone and in batches, the device is reset in
+ * the middle of all, and every buffer must come back exactly once, with the length that the device
+ * gave.
  */
 
 namespace
@@ -36,12 +37,13 @@ class Card
 		return queue_->is_packed ? take_packed(chain) : take_split(chain);
 	}
 
-	void put(const Chain &chain, uint32_t len)
+	/* The last of so many, and what they take of the ring: all of them, or just itself. */
+	void put(const Chain &last, unsigned chains, unsigned slots, uint32_t len)
 	{
 		if (queue_->is_packed)
-			put_packed(chain, len);
+			put_packed(last.id, slots, len);
 		else
-			put_split(chain, len);
+			put_split(last.id, chains, len);
 	}
 
       private:
@@ -65,12 +67,13 @@ class Card
 		return true;
 	}
 
-	void put_split(const Chain &chain, uint32_t len)
+	void put_split(uint32_t id, unsigned chains, uint32_t len)
 	{
 		struct virtq_used *used = queue_->split.used;
-		uint16_t at = put_++ & (uint16_t)(queue_->size - 1);
+		uint16_t at = put_ & (uint16_t)(queue_->size - 1);
 
-		plx_shared32_write(&used->ring[at].id, chain.id);
+		put_ = (uint16_t)(put_ + chains);
+		plx_shared32_write(&used->ring[at].id, id);
 		plx_shared32_write(&used->ring[at].len, len);
 		plx_shared16_write_release(&used->idx, put_);
 	}
@@ -103,27 +106,29 @@ class Card
 		return true;
 	}
 
-	void put_packed(const Chain &chain, uint32_t len)
+	void put_packed(uint32_t id, unsigned slots, uint32_t len)
 	{
 		struct virtq_packed_desc *desc = &queue_->packed.desc[put_];
 
-		plx_shared16_write(&desc->id, (uint16_t)chain.id);
+		plx_shared16_write(&desc->id, (uint16_t)id);
 		plx_shared32_write(&desc->len, len);
 		plx_shared16_write_release(&desc->flags,
 			put_wrap_ ? VIRTQ_PACKED_DESC_F_AVAIL | VIRTQ_PACKED_DESC_F_USED : 0);
-		step(&put_, &put_wrap_, chain.count);
+		step(&put_, &put_wrap_, slots);
 	}
 };
 
 struct Variant {
 	bool packed;
 	uint16_t size;
-	unsigned disorder; /* a completion in so many comes out of turn; 0: none */
+	unsigned disorder;     /* a completion in so many comes out of turn; 0: none */
+	unsigned in_order = 0; /* agreed on: so many at most in a batch; 0: not agreed on */
 };
 
 void PrintTo(const Variant &v, std::ostream *to)
 {
-	*to << (v.packed ? "packed " : "split ") << v.size << " " << v.disorder;
+	*to << (v.packed ? "packed " : "split ") << v.size << " " << v.disorder << " "
+	    << v.in_order;
 }
 
 class RingModel : public ::testing::TestWithParam<Variant>
@@ -156,6 +161,8 @@ class RingModel : public ::testing::TestWithParam<Variant>
 		if (GetParam().packed)
 			plx_features_add(
 				&device->virtio.negotiation.accepted, VIRTIO_F_RING_PACKED);
+		if (GetParam().in_order)
+			plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_IN_ORDER);
 		open();
 	}
 
@@ -231,10 +238,31 @@ class RingModel : public ::testing::TestWithParam<Variant>
 			if (GetParam().disorder && random() % GetParam().disorder == 0)
 				which = random() % held.size();
 			len = (uint32_t)(random() % (held[which].second.writable + 1));
-			card.put(held[which].first, len);
+			card.put(held[which].first, 1, held[which].first.count, len);
 			given.push_back({held[which].second, len});
 			held.erase(held.begin() + (ptrdiff_t)which);
 		}
+	}
+
+	/* What is not named in a batch was written to its last byte. */
+	void card_returns_batch()
+	{
+		unsigned chains = 1 + random() % GetParam().in_order, slots = 0;
+		uint32_t len = 0;
+		Chain last = {};
+
+		chains = std::min<unsigned>(chains, (unsigned)held.size());
+		for (unsigned i = 0; i < chains; i++) {
+			last = held[i].first;
+			slots += last.count;
+			len = held[i].second.writable;
+			if (i + 1 == chains)
+				len = (uint32_t)(random() % (len + 1));
+			given.push_back({held[i].second, len});
+		}
+		held.erase(held.begin(), held.begin() + chains);
+		if (chains)
+			card.put(last, chains, slots, len);
 	}
 
 	void expect_next(const void *cookie, uint32_t len)
@@ -332,7 +360,10 @@ class RingModel : public ::testing::TestWithParam<Variant>
 			card_takes();
 			break;
 		case 4:
-			card_returns();
+			if (GetParam().in_order)
+				card_returns_batch();
+			else
+				card_returns();
 			break;
 		case 5:
 			pop_one();
@@ -364,11 +395,14 @@ TEST_P(RingModel, EveryBufferComesBackOnceOverAMillionSteps)
 INSTANTIATE_TEST_SUITE_P(Layouts, RingModel,
 	::testing::Values(Variant{false, 64, 0}, Variant{false, 256, 1000}, Variant{false, 8, 3},
 		Variant{true, 64, 0}, Variant{true, 256, 1000}, Variant{true, 37, 50},
-		Variant{true, 7, 3}),
+		Variant{true, 7, 3}, Variant{false, 64, 0, 1}, Variant{false, 64, 0, 64},
+		Variant{false, 8, 0, 5}, Variant{true, 64, 0, 1}, Variant{true, 37, 0, 37},
+		Variant{true, 7, 0, 5}),
 	[](const ::testing::TestParamInfo<Variant> &info) {
 		return std::string(info.param.packed ? "Packed" : "Split") +
 		       std::to_string(info.param.size) + "Disorder" +
-		       std::to_string(info.param.disorder);
+		       std::to_string(info.param.disorder) +
+		       (info.param.in_order ? "InOrder" + std::to_string(info.param.in_order) : "");
 	});
 
 } // namespace
