@@ -234,7 +234,8 @@ static __always_inline_fn bool make_frame(struct net_rxq *queue, struct plx_pack
 }
 
 /* Take frames one by one, in whatever order the device returns its buffers. */
-static unsigned receive_singly(struct net_rxq *queue, struct plx_packet **packets, unsigned count)
+static unsigned receive_singly(
+	struct net_rxq *queue, struct plx_packet **packets, unsigned count, uint64_t *bytes)
 {
 	struct plx_virtq *vq = queue->vq;
 	const bool packed = vq->is_packed;
@@ -247,49 +248,56 @@ static unsigned receive_singly(struct net_rxq *queue, struct plx_packet **packet
 
 		if (device_lies(!packet))
 			break;
-		if (make_frame(queue, packet, len, &none, queue->mergeable, queue->offloads))
-			packets[received++] = packet;
+		if (!make_frame(queue, packet, len, &none, queue->mergeable, queue->offloads))
+			continue;
+		*bytes += packet->len;
+		packets[received++] = packet;
 	}
 	return received;
 }
 
 /*
  * Make frames of buffers that are one each and of which there is nothing to say but their length.
+ * What is to be written of a packet lies side by side, and is written in three values.
  *
  * Return: How many, from the first on, before one that is too short.
  */
 static __always_inline_fn unsigned make_plain(const struct net_rxq *queue,
-	struct plx_packet *const *packets, const uint32_t *len, unsigned count)
+	struct plx_packet *const *packets, const uint32_t *len, unsigned count, uint64_t *bytes)
 {
 	const uint32_t header_len = queue->header_len;
 	const uint64_t data_off = (uint64_t)(queue->header_off + header_len) << 48;
+	const uint64_t rest = UINT64_C(1) << 32 | (queue->header_off + queue->room); /* a segment */
+	uint64_t sum = 0;
 	unsigned i = 0;
 
-	static_assert(
-		offsetof(struct plx_packet, data_len) == offsetof(struct plx_packet, len) + 4 &&
-			offsetof(struct plx_packet, data_off) ==
-				offsetof(struct plx_packet, len) + 6,
+	static_assert(offsetof(struct plx_packet, data_len) == offsetof(struct plx_packet, len) + 4,
 		"len, data_len and data_off make 64 bits");
+	static_assert(
+		offsetof(struct plx_packet, segments) == offsetof(struct plx_packet, buf_len) + 4 &&
+			offsetof(struct plx_packet, buffer) ==
+				offsetof(struct plx_packet, buf_len) + 8,
+		"buf_len and all up to buffer make 64 bits");
 	for (; i < count && !device_lies(len[i] <= header_len); i++) {
 		struct plx_packet *packet = packets[i];
 		/* Of 16 bits, as the room of a buffer is. */
 		uint64_t data_len = len[i] - header_len;
-		uint64_t lengths = htole64(data_len | data_len << 32 | data_off);
+		uint64_t lengths = htole64(data_len * UINT64_C(0x100000001) + data_off);
+		uint64_t others = htole64(rest);
 
 		packet->next = NULL;
 		memcpy(&packet->len, &lengths, sizeof(lengths));
-		packet->received = 0;
-		packet->hash_type = PLX_PACKET_HASH_NONE;
-		packet->segments = 1;
-		packet->offload = 0;
-		packet->csum_offset = 0;
+		memcpy(&packet->buf_len, &others, sizeof(others));
+		sum += data_len;
 	}
+	*bytes += sum;
 	return i;
 }
 
 /* Take a run of buffers, and make frames of them where they are. */
 static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx_packet **packets,
-	unsigned count, bool *odd, const bool mergeable, const bool packed, const bool offloads)
+	unsigned count, bool *odd, uint64_t *bytes, const bool mergeable, const bool packed,
+	const bool offloads)
 {
 	uint32_t len[NET_BATCH];
 	struct run run = {packets, len, 0, 0};
@@ -302,12 +310,14 @@ static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx
 	if (queue->vq->free_count >= queue->refill_at && !device_lies(queue->vq->fault))
 		refill(queue, true, packed);
 	if (!mergeable && !offloads)
-		run.at = received = make_plain(queue, packets, len, run.count);
+		run.at = received = make_plain(queue, packets, len, run.count, bytes);
 	while (run.at < run.count) {
 		struct plx_packet *packet = packets[run.at];
 
-		if (likely(make_frame(queue, packet, len[run.at++], &run, mergeable, offloads)))
-			packets[received++] = packet;
+		if (unlikely(!make_frame(queue, packet, len[run.at++], &run, mergeable, offloads)))
+			continue;
+		*bytes += packet->len;
+		packets[received++] = packet;
 	}
 	return received;
 }
@@ -321,12 +331,8 @@ static void fill_up(struct net_rxq *queue)
 
 /* What follows on the frames that were taken. Return: as plx_eth_rx_burst(). */
 static __always_inline_fn int finish(
-	struct net_rxq *queue, struct plx_packet **packets, unsigned received, const bool packed)
+	struct net_rxq *queue, unsigned received, uint64_t bytes, const bool packed)
 {
-	uint64_t bytes = 0;
-
-	for (unsigned i = 0; i < received; i++)
-		bytes += packets[i]->len;
 	plx_counter_add(&queue->counters.packets, received);
 	plx_counter_add(&queue->counters.bytes, bytes);
 	if (device_lies(queue->vq->fault))
@@ -349,17 +355,19 @@ static void choose_path(struct net_rxq *queue);
 static int receive_any_order(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)
 {
 	struct net_rxq *queue = container_of(base, struct net_rxq, base);
-	unsigned received = receive_singly(queue, packets, count);
+	uint64_t bytes = 0;
+	unsigned received = receive_singly(queue, packets, count, &bytes);
 
 	if (!queue->vq->fault && queue->vq->free_count >= queue->refill_at)
 		refill_singly(queue);
-	return finish(queue, packets, received, queue->vq->is_packed);
+	return finish(queue, received, bytes, queue->vq->is_packed);
 }
 
 /* What comes next is no part of a run: the device is not in order any more, or it lies. */
-static unsigned leave_order(struct net_rxq *queue, struct plx_packet **packets, unsigned count)
+static unsigned leave_order(
+	struct net_rxq *queue, struct plx_packet **packets, unsigned count, uint64_t *bytes)
 {
-	unsigned received = receive_singly(queue, packets, count);
+	unsigned received = receive_singly(queue, packets, count, bytes);
 
 	choose_path(queue);
 	return received;
@@ -371,18 +379,19 @@ static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packe
 {
 	struct net_rxq *queue = container_of(base, struct net_rxq, base);
 	unsigned received = 0, want, got;
+	uint64_t bytes = 0;
 	bool odd = false;
 
 	do {
 		want = MIN(count - received, (unsigned)NET_BATCH);
 		got = receive_run(
-			queue, packets + received, want, &odd, mergeable, packed, offloads);
+			queue, packets + received, want, &odd, &bytes, mergeable, packed, offloads);
 		received += got;
 	} while (unlikely(got == NET_BATCH) && received < count && queue->vq->ordered);
 	/* The rest of a frame may have come out of turn, which no run tells of. */
 	if (unlikely(odd || !queue->vq->ordered))
-		received += leave_order(queue, packets + received, count - received);
-	return finish(queue, packets, received, packed);
+		received += leave_order(queue, packets + received, count - received, &bytes);
+	return finish(queue, received, bytes, packed);
 }
 
 #define INSTANCE(name, mergeable, packed, offloads)                                                \

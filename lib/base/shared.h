@@ -4,6 +4,9 @@
 
 #include <endian.h>
 #include <stdint.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 /*
  * Memory that a device can write at any moment.
@@ -66,6 +69,16 @@ static inline uint64_t plx_shared16_read_4(const struct plx_shared16 *first)
 
 	return le64toh(*(const volatile four *)first);
 }
+
+#ifdef __SSE2__
+/* 16 bytes at once, of any fields; what lies in them must be complete already. */
+static inline __m128i plx_shared_read_16(const void *from)
+{
+	typedef long long __attribute__((vector_size(16), aligned(2), may_alias)) sixteen;
+
+	return (__m128i)(*(const volatile sixteen *)from);
+}
+#endif
 
 /* Reads that come later in the program see what the device wrote before it wrote this field. */
 static inline uint16_t plx_shared16_read_acquire(const struct plx_shared16 *field)

@@ -264,7 +264,7 @@ static __always_inline_fn unsigned plx_virtq_packed_take(struct plx_virtq *queue
 		} else {
 			good = plx_virtq_packed_match(&ring->desc[from], from, ring->used_flags,
 				len + taken, n, queue->room, check_len, &other);
-			memcpy(cookies + taken, &queue->cookie[from], good * sizeof(*cookies));
+			plx_virtq_copy(cookies + taken, &queue->cookie[from], good);
 		}
 		taken += good;
 		plx_virtq_packed_step_used(queue, (uint16_t)good);
@@ -283,8 +283,8 @@ static __always_inline_fn unsigned plx_virtq_packed_take(struct plx_virtq *queue
 struct plx_virtq_packed_run {
 	struct virtq_packed_desc *desc;
 	void **cookie;
-	uint16_t size;
-	uint16_t first;
+	size_t size;
+	size_t first;
 	uint16_t flags;   /* of what lies before the ring's end */
 	bool first_waits; /* it hides the rest, and gets its flags when all is published */
 };
@@ -306,9 +306,9 @@ static __always_inline_fn struct plx_virtq_packed_run plx_virtq_packed_begin_run
 
 /* As plx_virtq_split_put(). */
 static __always_inline_fn void plx_virtq_packed_put(const struct plx_virtq_packed_run *run,
-	unsigned i, void *cookie, struct plx_virtq_buffer buffer, const bool writable)
+	size_t i, void *cookie, struct plx_virtq_buffer buffer, const bool writable)
 {
-	uint32_t at = run->first + i;
+	size_t at = run->first + i;
 	uint16_t flags = run->flags | (writable ? VIRTQ_DESC_F_WRITE : 0);
 	struct virtq_packed_desc *desc;
 
@@ -336,7 +336,7 @@ static __always_inline_fn void plx_virtq_packed_end_run(struct plx_virtq *queue,
 	struct plx_virtq_packed *ring = &queue->packed;
 
 	if (count && run->first_waits) {
-		ring->pending_at = run->first;
+		ring->pending_at = (uint16_t)run->first;
 		ring->pending_flags = run->flags | (writable ? VIRTQ_DESC_F_WRITE : 0);
 	}
 	ring->avail_at = (uint16_t)(run->first + count);

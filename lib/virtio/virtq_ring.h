@@ -85,7 +85,7 @@ static __always_inline_fn struct plx_virtq_run plx_virtq_begin_run(
 	return run;
 }
 
-static __always_inline_fn void plx_virtq_put(const struct plx_virtq_run *run, unsigned i,
+static __always_inline_fn void plx_virtq_put(const struct plx_virtq_run *run, size_t i,
 	void *cookie, struct plx_virtq_buffer buffer, const bool writable, const bool packed)
 {
 	if (packed)

@@ -193,6 +193,37 @@ static __always_inline_fn void *plx_virtq_split_pop(
 	return queue->cookie[id];
 }
 
+#ifdef __SSE2__
+/* plx_virtq_split_match() for as many as come in fours. */
+static __always_inline_fn unsigned plx_virtq_split_match_4(const struct virtq_used_elem *elem,
+	uint32_t turn, uint32_t *len, unsigned count, const uint32_t room, const bool check_len)
+{
+	/* There is no comparison of unsigned values, but this turns one into the other. */
+	const __m128i sign = _mm_set1_epi32((int)0x80000000);
+	const __m128i most = _mm_xor_si128(_mm_set1_epi32((int)room), sign);
+	__m128i wanted = _mm_add_epi32(_mm_set1_epi32((int)turn), _mm_set_epi32(3, 2, 1, 0));
+	unsigned good = 0;
+
+	for (; good + 4 <= count; good += 4) {
+		__m128 low = _mm_castsi128_ps(plx_shared_read_16(&elem[good]));
+		__m128 high = _mm_castsi128_ps(plx_shared_read_16(&elem[good + 2]));
+		__m128i ids = _mm_castps_si128(_mm_shuffle_ps(low, high, 0x88));
+		__m128i lens = _mm_castps_si128(_mm_shuffle_ps(low, high, 0xdd));
+		__m128i right = _mm_cmpeq_epi32(ids, wanted);
+		__m128i over = _mm_cmpgt_epi32(_mm_xor_si128(lens, sign), most);
+
+		if (check_len)
+			right = _mm_andnot_si128(over, right);
+		if (unlikely(_mm_movemask_epi8(right) != 0xffff))
+			break;
+		if (check_len)
+			_mm_storeu_si128((__m128i *)(void *)&len[good], lens);
+		wanted = _mm_add_epi32(wanted, _mm_set1_epi32(4));
+	}
+	return good;
+}
+#endif
+
 /*
  * How many of @count used elements are those of buffers that were posted in runs and whose turn it
  * is from @turn on.
@@ -202,6 +233,9 @@ static __always_inline_fn unsigned plx_virtq_split_match(const struct virtq_used
 {
 	unsigned good = 0;
 
+#ifdef __SSE2__
+	good = plx_virtq_split_match_4(elem, turn, len, count, room, check_len);
+#endif
 	for (; good < count; good++) {
 		if (unlikely(plx_shared32_read(&elem[good].id) != turn + good))
 			break;
@@ -247,7 +281,7 @@ static __always_inline_fn unsigned plx_virtq_split_take(struct plx_virtq *queue,
 		} else {
 			good = plx_virtq_split_match(
 				elem, turn, len + taken, n, queue->room, check_len);
-			memcpy(cookies + taken, &queue->cookie[turn], good * sizeof(*cookies));
+			plx_virtq_copy(cookies + taken, &queue->cookie[turn], good);
 		}
 		taken += good;
 		ring->used_idx = (uint16_t)(ring->used_idx + good);
@@ -263,8 +297,8 @@ static __always_inline_fn unsigned plx_virtq_split_take(struct plx_virtq *queue,
 struct plx_virtq_split_run {
 	struct virtq_desc *desc;
 	void **cookie;
-	uint16_t mask;
-	uint16_t turn;
+	size_t mask;
+	size_t turn;
 };
 
 /* Begin to post a run. Only while the queue is ordered. */
@@ -275,16 +309,16 @@ static __always_inline_fn struct plx_virtq_split_run plx_virtq_split_begin_run(
 	return (struct plx_virtq_split_run){
 		queue->split.desc,
 		queue->cookie,
-		(uint16_t)(queue->size - 1),
-		(uint16_t)(queue->first + queue->size - queue->free_count),
+		queue->size - 1u,
+		(size_t)queue->first + queue->size - queue->free_count,
 	};
 }
 
 /* Put a buffer in as number @i of the run. The descriptor is written whole, in two stores. */
-static __always_inline_fn void plx_virtq_split_put(const struct plx_virtq_split_run *run,
-	unsigned i, void *cookie, struct plx_virtq_buffer buffer, const bool writable)
+static __always_inline_fn void plx_virtq_split_put(const struct plx_virtq_split_run *run, size_t i,
+	void *cookie, struct plx_virtq_buffer buffer, const bool writable)
 {
-	uint16_t at = (uint16_t)(run->turn + i) & run->mask;
+	size_t at = (run->turn + i) & run->mask;
 	struct virtq_desc *desc = &run->desc[at];
 
 	plx_shared64_write(&desc->addr, buffer.iova);
@@ -294,28 +328,35 @@ static __always_inline_fn void plx_virtq_split_put(const struct plx_virtq_split_
 }
 
 /*
- * Let the available ring name @count buffers. From the second round on it does, and as it is not
- * written again, the line stays shared: entries are compared, four in one value.
+ * See that entries of the available ring name the descriptors from @at on. From the second round on
+ * they do, and as they are not written again, the line stays shared: four are compared in one
+ * value.
  */
+static __always_inline_fn void plx_virtq_split_name(
+	struct plx_shared16 *entry, uint16_t at, unsigned count)
+{
+	uint64_t wanted = at * UINT64_C(0x0001000100010001) + UINT64_C(0x0003000200010000);
+	unsigned i = 0;
+
+	for (; i + 4 <= count && plx_shared16_read_4(&entry[i]) == wanted; i += 4)
+		wanted += UINT64_C(0x0004000400040004);
+	for (; i < count; i++)
+		if (plx_shared16_read(&entry[i]) != (uint16_t)(at + i))
+			plx_shared16_write(&entry[i], (uint16_t)(at + i));
+}
+
+/* End a run with @count buffers in it. */
 static __always_inline_fn void plx_virtq_split_end_run(
 	struct plx_virtq *queue, const struct plx_virtq_split_run *run, unsigned count)
 {
 	struct plx_virtq_split *ring = &queue->split;
 
-	for (unsigned i = 0; i < count;) {
-		uint16_t at = (uint16_t)(run->turn + i) & run->mask;
-		uint16_t slot = (uint16_t)(ring->avail_idx + i) & run->mask;
-		struct plx_shared16 *entry = &ring->avail->ring[slot];
+	for (unsigned done = 0, n; done < count; done += n) {
+		uint16_t at = (uint16_t)((run->turn + done) & run->mask);
+		uint16_t slot = (uint16_t)((ring->avail_idx + done) & run->mask);
 
-		if (likely(count - i >= 4 && MAX(at, slot) + 4u <= queue->size &&
-			    plx_shared16_read_4(entry) == at * UINT64_C(0x0001000100010001) +
-								  UINT64_C(0x0003000200010000))) {
-			i += 4;
-			continue;
-		}
-		if (plx_shared16_read(entry) != at)
-			plx_shared16_write(entry, at);
-		i++;
+		n = MIN(count - done, (unsigned)(queue->size - MAX(at, slot)));
+		plx_virtq_split_name(&ring->avail->ring[slot], at, n);
 	}
 	ring->avail_idx = (uint16_t)(ring->avail_idx + count);
 	queue->free_count = (uint16_t)(queue->free_count - count);

@@ -275,7 +275,7 @@ class Beside : public ::testing::TestWithParam<Layout>
 	bool collect_some()
 	{
 		void *cookies[kBatch];
-		uint32_t len[kBatch];
+		uint32_t len[64];
 		unsigned n;
 		bool odd;
 
