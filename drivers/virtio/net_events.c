@@ -75,6 +75,15 @@ void net_events_start(struct net *net)
 		net->link_up = status & VIRTIO_NET_S_LINK_UP;
 }
 
+/* An error of the bus is taken as one of the device's own: the function has to be reset. */
+static int look_at_function(struct net *net)
+{
+	unsigned alarms = net->virtio->function ? plx_vfio_alarm_look(&net->virtio->alarm) : 0;
+
+	return (alarms & PLX_VFIO_WANTED ? PLX_ETH_EVENT_WANTED : 0) |
+	       (alarms & PLX_VFIO_ERRED ? PLX_ETH_EVENT_NEEDS_RESET : 0);
+}
+
 /* A status without DRIVER_OK is that of a device that has forgotten us. */
 static int look_at_device(struct net *net)
 {
@@ -120,7 +129,7 @@ static int look_at_queues(struct net *net)
 int net_poll_events(struct plx_eth *eth)
 {
 	struct net *net = net_of(eth);
-	int events = look_at_device(net) | look_at_queues(net);
+	int events = look_at_device(net) | look_at_queues(net) | look_at_function(net);
 	uint16_t status;
 	int err;
 

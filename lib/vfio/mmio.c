@@ -3,7 +3,9 @@
 
 #include "base/barrier.h"
 #include "base/bits.h"
+#include "base/compiler.h"
 #include "base/error.h"
+#include "vfio/guard.h"
 
 #include <endian.h>
 #include <inttypes.h>
@@ -53,6 +55,10 @@ int plx_mmio_open(struct plx_mmio *mmio, struct plx_vfio_device *device, unsigne
 	err = device->ops->map(device, region, first, len, &map);
 	if (err)
 		return err;
+	if (!plx_guard_watch(map, len, &device->gone))
+		plx_log(device->log, PLX_LOG_WARNING,
+			"%s: the guard has no room for another window: a removal may end the process",
+			device->name);
 	mmio->map = map;
 	mmio->map_len = len;
 	mmio->address = (uint8_t *)map + (offset - first);
@@ -61,8 +67,10 @@ int plx_mmio_open(struct plx_mmio *mmio, struct plx_vfio_device *device, unsigne
 
 void plx_mmio_close(struct plx_mmio *mmio)
 {
-	if (mmio->map)
+	if (mmio->map) {
+		plx_guard_release(mmio->map);
 		mmio->device->ops->unmap(mmio->device, mmio->map, mmio->map_len);
+	}
 	*mmio = (struct plx_mmio){0};
 }
 
@@ -84,6 +92,15 @@ static void write_by_call(
 	(void)device->ops->write(device, mmio->region, mmio->offset + offset, value, len);
 }
 
+/*
+ * Asked after the access: a value that was read from the page that the guard put in place of the
+ * registers is not older than the flag, which is set before that page is there.
+ */
+static bool is_gone(const struct plx_mmio *mmio)
+{
+	return unlikely(__atomic_load_n(&mmio->device->gone, __ATOMIC_RELAXED));
+}
+
 uint8_t plx_mmio_read8(const struct plx_mmio *mmio, uint64_t offset)
 {
 	uint8_t value;
@@ -93,7 +110,7 @@ uint8_t plx_mmio_read8(const struct plx_mmio *mmio, uint64_t offset)
 	else
 		read_by_call(mmio, offset, &value, sizeof(value));
 	plx_barrier_after_register_read();
-	return value;
+	return is_gone(mmio) ? UINT8_MAX : value;
 }
 
 uint16_t plx_mmio_read16(const struct plx_mmio *mmio, uint64_t offset)
@@ -105,7 +122,7 @@ uint16_t plx_mmio_read16(const struct plx_mmio *mmio, uint64_t offset)
 	else
 		read_by_call(mmio, offset, &value, sizeof(value));
 	plx_barrier_after_register_read();
-	return le16toh(value);
+	return is_gone(mmio) ? UINT16_MAX : le16toh(value);
 }
 
 uint32_t plx_mmio_read32(const struct plx_mmio *mmio, uint64_t offset)
@@ -117,7 +134,7 @@ uint32_t plx_mmio_read32(const struct plx_mmio *mmio, uint64_t offset)
 	else
 		read_by_call(mmio, offset, &value, sizeof(value));
 	plx_barrier_after_register_read();
-	return le32toh(value);
+	return is_gone(mmio) ? UINT32_MAX : le32toh(value);
 }
 
 int plx_mmio_peek8(const struct plx_mmio *mmio, uint64_t offset, uint8_t *value)

@@ -108,6 +108,7 @@ struct plx_vfio_device {
 	unsigned regions;
 	struct plx_vfio_region region[VFIO_PCI_NUM_REGIONS];
 	uint32_t irqs[VFIO_PCI_NUM_IRQS]; /* interrupts of each index */
+	bool gone; /* its registers vanished (guard.h), and read as ones from then on; atomic */
 };
 
 /* A window of a region: mapped where that is allowed, otherwise reached by one call an access. */

@@ -23,6 +23,7 @@ void plx_virtio_init_pci(struct plx_virtio *virtio, struct plx_vfio_device *vfio
 	memcpy(virtio->name, vfio->name, sizeof(virtio->name));
 	virtio->numa_node = vfio->numa_node;
 	virtio->dma_translated = vfio->dma_translated;
+	plx_vfio_alarm_set(&virtio->alarm, vfio);
 }
 
 /* Not traced: any thread may ask, and the trace belongs to the control calls. */
@@ -166,6 +167,9 @@ int plx_virtio_quiesce(struct plx_virtio *virtio)
 
 void plx_virtio_close(struct plx_virtio *virtio)
 {
-	if (virtio)
-		virtio->transport->close(virtio);
+	if (!virtio)
+		return;
+	if (virtio->function)
+		plx_vfio_alarm_clear(&virtio->alarm, virtio->function);
+	virtio->transport->close(virtio);
 }

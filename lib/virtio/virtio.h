@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "mem/mem.h"
+#include "vfio/alarm.h"
 #include "vfio/vfio.h"
 #include "virtio/features.h"
 #include "virtio/trace.h"
@@ -122,6 +123,7 @@ struct plx_virtio {
 	const struct plx_log *log;
 	struct plx_mem *mem;
 	struct plx_vfio_device *function; /* the PCI function that it is; NULL: it is none */
+	struct plx_vfio_alarm alarm;      /* of the function */
 	char name[PLX_DEVICE_NAME_LEN];
 	unsigned device_id; /* VIRTIO_ID_NET, ... */
 	int numa_node;

@@ -303,6 +303,8 @@ enum plx_eth_event {
 						  plx_eth_reset() if it may be back */
 	PLX_ETH_EVENT_BROKEN = 1u << 4,      /**< a queue broke, since the device violated its
 						  rules: call plx_eth_reset() */
+	PLX_ETH_EVENT_WANTED = 1u << 5,      /**< the kernel wants the device back, to unplug it or
+						  for another driver, and waits: close it */
 };
 
 /**

@@ -12,6 +12,7 @@
 #include <pollux/error.h>
 #include <pollux/eth.h>
 #include <pollux/eth_control.h>
+#include <pollux/guard.h>
 #include <pollux/log.h>
 #include <pollux/packet.h>
 #include <pollux/pci.h>
