@@ -323,6 +323,14 @@ static bool any_runs(const struct backends *backends)
 	return false;
 }
 
+/* Complete the buffers of a ring; those of a mirror's pair all at its transmit ring. */
+static unsigned serve_ring(struct rings *rings, unsigned index)
+{
+	if (!rings->mirror)
+		return ring_complete(rings, index);
+	return index & 1 && runs(&rings->ring[index ^ 1]) ? ring_mirror(rings, index / 2) : 0;
+}
+
 static void poll_rings(struct backends *backends)
 {
 	struct {
@@ -343,7 +351,7 @@ static void poll_rings(struct backends *backends)
 	}
 	for (unsigned round = 0; count && round < ROUNDS; round++)
 		for (unsigned i = 0; i < count; i++)
-			if (!ring_complete(running[i].rings, running[i].index))
+			if (!serve_ring(running[i].rings, running[i].index))
 				__builtin_ia32_pause();
 			else if (!running[i].rings->first_sent && running[i].index & 1)
 				running[i].rings->first_sent = now();
@@ -450,7 +458,7 @@ static void run(struct backends *backends)
 
 /* --- options --- */
 
-enum { CLIENT = 256, SIZE, NO_PACKED, NO_MERGEABLE, IN_ORDER, EVENT_INDEX, HEADERS };
+enum { CLIENT = 256, SIZE, NO_PACKED, NO_MERGEABLE, IN_ORDER, EVENT_INDEX, HEADERS, MIRROR };
 
 static const struct argp_option options[] = {
 	{"client", CLIENT, NULL, 0, "Connect to the front end's socket instead of listening", 0},
@@ -463,6 +471,7 @@ static const struct argp_option options[] = {
 	{"headers-always", HEADERS, NULL, 0,
 		"Write the header of each mergeable buffer each time: needed when a front end sends the buffers that it received",
 		0},
+	{"mirror", MIRROR, NULL, 0, "Receive on each pair what is sent on it, copied", 0},
 	{0},
 };
 
@@ -505,6 +514,9 @@ static error_t take_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case EVENT_INDEX:
 		model->offered |= BIT(VIRTIO_F_EVENT_IDX);
+		return 0;
+	case MIRROR:
+		model->rings.mirror = true;
 		return 0;
 	case HEADERS:
 		model->rings.headers_always = true;

@@ -41,6 +41,7 @@ struct rings {
 	uint64_t features;
 	uint32_t frame_size;
 	bool headers_always;
+	bool mirror;       /* what is sent on a pair is received on it */
 	double first_sent; /* when the front end sent its first frame; 0: not yet */
 	struct memory memory;
 	struct ring ring[RINGS];
@@ -56,5 +57,8 @@ void ring_be_quiet(const struct rings *rings, struct ring *ring);
 
 /* Complete all that is available. Return: buffers. */
 unsigned ring_complete(struct rings *rings, unsigned index);
+
+/* Move what is sent on a pair into buffers to receive. Return: frames. */
+unsigned ring_mirror(struct rings *rings, unsigned pair);
 
 #endif

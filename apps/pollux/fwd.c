@@ -29,15 +29,18 @@ static double earlier(double a, double b)
 	return a < b ? a : b;
 }
 
-/* Until time is up, a signal comes, or a worker ends. */
-static void watch(struct fwd *fwd, const sigset_t *held)
+/*
+ * Until time is up, a signal comes, a worker ends, or a device needs it. Return: whether it was one
+ * of the last two.
+ */
+static bool watch(struct fwd *fwd, const sigset_t *held)
 {
 	const struct fwd_options *options = &fwd->options;
-	double now = fwd->began, next = fwd->began + options->interval;
+	double now = clock_seconds(), next = now + options->interval;
 	struct fwd_live live;
 
 	fwd_live_init(&live, options);
-	live.last = fwd->began;
+	live.last = now;
 	for (;;) {
 		double until = now + LOOK_SECONDS;
 
@@ -45,11 +48,13 @@ static void watch(struct fwd *fwd, const sigset_t *held)
 			until = earlier(until, fwd->began + options->seconds);
 		if (options->interval > 0)
 			until = earlier(until, next);
-		if (wait_signal(held, until > now ? until - now : 0) || !all_running(fwd))
-			return;
+		if (wait_signal(held, until > now ? until - now : 0))
+			return false;
+		if (!all_running(fwd) || fwd_supervise_look(fwd))
+			return true;
 		now = clock_seconds();
 		if (options->seconds > 0 && now >= fwd->began + options->seconds)
-			return;
+			return false;
 		if (options->interval > 0 && now >= next) {
 			fwd_live_show(&live, fwd, now);
 			next = now + options->interval;
@@ -96,6 +101,7 @@ static void stop_workers(struct fwd *fwd)
 	for (unsigned i = 0; i < fwd->cores; i++) {
 		int err = fwd->core[i].worker ? plx_worker_stop(fwd->core[i].worker) : 0;
 
+		fwd->core[i].worker = NULL;
 		if (err)
 			note_stream_failure(fwd, &fwd->core[i], err);
 	}
@@ -109,23 +115,40 @@ static void settle_interval(struct fwd_options *options)
 		options->interval = 0;
 }
 
+/* Return: 0 when it is over; -errno when the workers do not start, and then none runs. */
+static int forward(struct fwd *fwd, const sigset_t *held)
+{
+	bool again = true, told = fwd->options.quiet;
+
+	while (again) {
+		int err = failure_note(&fwd->failure, start_workers(fwd));
+
+		if (err) {
+			stop_workers(fwd);
+			return err;
+		}
+		if (!told)
+			(void)fputs("pollux: forwarding\n", stderr);
+		told = true;
+		again = watch(fwd, held);
+		stop_workers(fwd);
+		again = again && fwd_supervise_goes_on(fwd, held);
+	}
+	return 0;
+}
+
 /* Return: whether it came to run, so that there are figures to report. */
 static bool run(struct fwd *fwd, const sigset_t *held)
 {
-	if (failure_note(&fwd->failure, fwd_ports_open(fwd)) ||
+	if (failure_note(&fwd->failure, plx_guard_install()) ||
+		failure_note(&fwd->failure, fwd_ports_open(fwd)) ||
 		failure_note(&fwd->failure, fwd_streams_create(fwd)) ||
 		failure_note(&fwd->failure, fwd_streams_send_first(fwd)))
 		return false;
 	fwd->began = clock_seconds();
-	if (failure_note(&fwd->failure, start_workers(fwd))) {
-		stop_workers(fwd);
+	if (forward(fwd, held))
 		return false;
-	}
-	if (!fwd->options.quiet)
-		(void)fputs("pollux: forwarding\n", stderr);
-	watch(fwd, held);
 	fwd->seconds = clock_seconds() - fwd->began;
-	stop_workers(fwd);
 	fwd_stats_take(fwd);
 	return true;
 }

@@ -15,6 +15,7 @@
  *     fwd_frame    the contents of frames
  *     fwd_csum     checksums of frames that are forwarded
  *     fwd_stats    figures, live and at the end
+ *     fwd_supervise  devices that break or go, and come back
  */
 
 #define FWD_BURST_MAX 512
@@ -54,6 +55,7 @@ struct fwd_options {
 	uint16_t size; /* of the frames to send */
 	unsigned burst;
 	unsigned retries; /* further tries to send what a full ring did not take */
+	unsigned recover; /* tries in a row to bring a device back; 0: the run ends */
 	unsigned first;   /* frames that each port sends before anything is forwarded */
 	uint32_t packets; /* of each pool; 0: enough */
 	uint32_t ip;      /* to answer for, in network order */
@@ -76,8 +78,12 @@ struct fwd_port {
 	struct plx_pool *pool;   /* frames to receive */
 	struct plx_pool *frames; /* frames to send, made in advance */
 	bool started;
-	struct plx_eth_stats stats; /* as of the last look */
-	char *rx_path;              /* what follows is kept when the device is closed */
+	int events;                  /* of enum plx_eth_event, that are not seen to yet */
+	unsigned resets;             /* times that it was brought back */
+	unsigned lost_links;         /* times that its link went down */
+	struct plx_eth_stats before; /* of devices that it was before it was replaced */
+	struct plx_eth_stats stats;  /* as of the last look */
+	char *rx_path;               /* what follows is kept when the device is closed */
 	char *tx_path;
 	struct json_object *counters; /* by name */
 };
@@ -135,8 +141,19 @@ void fwd_options_free(struct fwd_options *options);
 
 /* Open every device, give it a pool, and start it. Return: 0 or -errno, with plx_error(). */
 int fwd_ports_open(struct fwd *fwd);
+/* Open a device again that was closed, with the pools that it had. Return: as fwd_ports_open(). */
+int fwd_port_reopen(struct fwd *fwd, struct fwd_port *port);
 /* Stop every device, see that all packets are back, and close. Also after a failed open. */
 void fwd_ports_close(struct fwd *fwd);
+
+/* Look at the devices while the workers run. Return: whether one needs that they are stopped. */
+bool fwd_supervise_look(struct fwd *fwd);
+/*
+ * The workers are stopped; why they were, and what is wrong with a device, is in @fwd. Bring
+ * devices back if that was asked for. Return: whether to go on; otherwise a failure is noted, if
+ * there was one.
+ */
+bool fwd_supervise_goes_on(struct fwd *fwd, const sigset_t *held);
 
 /* Divide the queues among the cores. Return: 0 or -errno, with plx_error(). */
 int fwd_streams_create(struct fwd *fwd);
@@ -164,6 +181,8 @@ struct fwd_live {
 
 void fwd_live_init(struct fwd_live *live, const struct fwd_options *options);
 void fwd_live_show(struct fwd_live *live, struct fwd *fwd, double now);
+/* Keep the figures of a device that is about to be closed and opened again. */
+void fwd_stats_keep(struct fwd_port *port);
 /* Take the closing figures, while the devices are open. */
 void fwd_stats_take(struct fwd *fwd);
 void fwd_stats_report(const struct fwd *fwd);

@@ -30,7 +30,11 @@ enum {
 	KEY_PAGE_SIZE,
 	KEY_RETRIES,
 	KEY_TX_FIRST,
+	KEY_RECOVER,
 };
+
+/* With the waits between them, about a minute. */
+#define RECOVER_TRIES 60
 
 static const struct argp_option argp_options[] = {
 	{"mode", KEY_MODE, "MODE", 0, "What to do with frames (default: io)", 0},
@@ -58,6 +62,9 @@ static const struct argp_option argp_options[] = {
 	{"stats", KEY_STATS, "SECONDS", 0,
 		"Show rates this often; 0 is never (default: 1 on a terminal, else 0)", 0},
 	{"quiet", KEY_QUIET, NULL, 0, "Print nothing but failures and what --json asks for", 0},
+	{"recover", KEY_RECOVER, "TRIES", OPTION_ARG_OPTIONAL,
+		"Bring a device back that breaks, goes or is unplugged, and go on; give up after so many tries in a row (default: 60, which takes a minute)",
+		0},
 	{"verbose", KEY_VERBOSE, NULL, 0, "Print what the library reports on its way", 0},
 	{0},
 };
@@ -282,6 +289,10 @@ static bool parse_figure(struct fwd_options *options, int key, const char *arg)
 		return true;
 	case KEY_TX_FIRST:
 		options->first = (unsigned)option_number("tx-first", arg, 0, 256);
+		return true;
+	case KEY_RECOVER:
+		options->recover =
+			arg ? (unsigned)option_number("recover", arg, 1, 1000000) : RECOVER_TRIES;
 		return true;
 	case KEY_SIZE:
 		options->size = (uint16_t)option_number("size", arg, 60, 1514);

@@ -74,10 +74,7 @@ static int open_port(struct fwd *fwd, unsigned index)
 static int configure_port(struct fwd *fwd, struct fwd_port *port)
 {
 	struct plx_eth_config config = PLX_ETH_CONFIG_INIT;
-	int err = create_pools(fwd, port);
 
-	if (err)
-		return err;
 	config.queue_pairs = fwd->options.queues;
 	config.rx_ring = fwd->options.rx_ring;
 	config.tx_ring = fwd->options.tx_ring;
@@ -104,6 +101,19 @@ static int start_port(struct fwd_port *port)
 	return 0;
 }
 
+int fwd_port_reopen(struct fwd *fwd, struct fwd_port *port)
+{
+	int err = plx_eth_open(fwd->ctx, fwd->options.device[port->index], &port->eth);
+
+	port->info.rx_path = port->info.tx_path = "";
+	if (err) {
+		port->eth = NULL;
+		return err;
+	}
+	err = configure_port(fwd, port);
+	return err ? err : start_port(port);
+}
+
 int fwd_ports_open(struct fwd *fwd)
 {
 	struct plx_context_config config = context_config(fwd->options.verbose);
@@ -117,6 +127,8 @@ int fwd_ports_open(struct fwd *fwd)
 	fwd->port = must_have(calloc(fwd->ports, sizeof(*fwd->port)));
 	for (unsigned i = 0; !err && i < fwd->ports; i++)
 		err = open_port(fwd, i);
+	for (unsigned i = 0; !err && i < fwd->ports; i++)
+		err = create_pools(fwd, &fwd->port[i]);
 	for (unsigned i = 0; !err && i < fwd->ports; i++)
 		err = configure_port(fwd, &fwd->port[i]);
 	for (unsigned i = 0; !err && i < fwd->ports; i++)

@@ -30,11 +30,24 @@ static uint64_t count_ignored(const struct fwd *fwd, const struct fwd_port *port
 	return sum;
 }
 
+static void add_stats(struct plx_eth_stats *sum, const struct plx_eth_stats *more)
+{
+	sum->rx_packets += more->rx_packets;
+	sum->rx_bytes += more->rx_bytes;
+	sum->rx_dropped += more->rx_dropped;
+	sum->tx_packets += more->tx_packets;
+	sum->tx_bytes += more->tx_bytes;
+	sum->tx_dropped += more->tx_dropped;
+}
+
 /* The device's figures, with the frames that found its transmit ring full among the dropped. */
 static void read_stats(
 	const struct fwd *fwd, const struct fwd_port *port, struct plx_eth_stats *stats)
 {
-	plx_eth_get_stats(port->eth, stats);
+	*stats = (struct plx_eth_stats){0};
+	if (port->eth)
+		plx_eth_get_stats(port->eth, stats);
+	add_stats(stats, &port->before);
 	stats->tx_dropped += count_tx_full(fwd, port);
 }
 
@@ -138,10 +151,33 @@ void fwd_live_show(struct fwd_live *live, struct fwd *fwd, double now)
 	(void)fflush(live->out);
 }
 
+/* To what devices counted that the port was before. */
 static int keep_counter(void *arg, const struct plx_eth_counter *counter)
 {
-	json_add_number(arg, counter->name, counter->value);
+	struct json_object *before;
+	uint64_t value = counter->value;
+
+	if (json_object_object_get_ex(arg, counter->name, &before))
+		value += json_object_get_uint64(before);
+	json_add_number(arg, counter->name, value);
 	return 0;
+}
+
+static void keep_counters(struct fwd_port *port)
+{
+	if (!port->counters)
+		port->counters = must_have(json_object_new_object());
+	if (port->eth)
+		(void)plx_eth_counters(port->eth, keep_counter, port->counters);
+}
+
+void fwd_stats_keep(struct fwd_port *port)
+{
+	struct plx_eth_stats stats;
+
+	plx_eth_get_stats(port->eth, &stats);
+	add_stats(&port->before, &stats);
+	keep_counters(port);
 }
 
 /* Receive calls of all streams, by what they brought. */
@@ -173,8 +209,7 @@ void fwd_stats_take(struct fwd *fwd)
 		read_stats(fwd, port, &port->stats);
 		port->rx_path = must_have(strdup(port->info.rx_path));
 		port->tx_path = must_have(strdup(port->info.tx_path));
-		port->counters = must_have(json_object_new_object());
-		(void)plx_eth_counters(port->eth, keep_counter, port->counters);
+		keep_counters(port);
 		json_add_number(port->counters, "fwd.tx_full", count_tx_full(fwd, port));
 		json_add_number(port->counters, "fwd.ignored", count_ignored(fwd, port));
 	}
@@ -239,6 +274,8 @@ static void add_port(struct json_object *list, const struct fwd *fwd, const stru
 	json_add_real(object, "tx_pps", (double)stats->tx_packets / fwd->seconds, 1);
 	json_add_number(object, "rx_dropped", stats->rx_dropped);
 	json_add_number(object, "tx_dropped", stats->tx_dropped);
+	json_add_number(object, "resets", port->resets);
+	json_add_number(object, "lost_links", port->lost_links);
 	json_add_string(object, "rx_path", port->rx_path);
 	json_add_string(object, "tx_path", port->tx_path);
 	(void)json_object_object_add(object, "counters", json_object_get(port->counters));
