@@ -38,34 +38,40 @@ uint64_t place(uint64_t *next, uint64_t size)
 
 } // namespace
 
-const struct plx_vfio_ops QtestDevice::ops = {
-	"qtest",
-	[](struct plx_vfio_device *device, unsigned region, uint64_t offset, void *value,
-		size_t len) {
+struct plx_vfio_ops QtestDevice::make_ops()
+{
+	struct plx_vfio_ops ops = {};
+
+	ops.name = "qtest";
+	ops.read = [](struct plx_vfio_device *device, unsigned region, uint64_t offset, void *value,
+			   size_t len) {
 		return of(device)->access(
 			region, offset, static_cast<uint8_t *>(value), len, false);
-	},
-	[](struct plx_vfio_device *device, unsigned region, uint64_t offset, const void *value,
-		size_t len) {
+	};
+	ops.write = [](struct plx_vfio_device *device, unsigned region, uint64_t offset,
+			    const void *value, size_t len) {
 		uint8_t bytes[kConfigSize];
 
 		memcpy(bytes, value, len < sizeof(bytes) ? len : sizeof(bytes));
 		return of(device)->access(region, offset, bytes, len, true);
-	},
-	[](struct plx_vfio_device *device, unsigned, uint64_t, size_t, void **) {
+	};
+	ops.map = [](struct plx_vfio_device *device, unsigned, uint64_t, size_t, void **) {
 		return plx_fail(ENOTSUP, "%s: its registers cannot be mapped", device->name);
-	},
-	[](struct plx_vfio_device *, void *, size_t) {},
-	[](struct plx_vfio_device *device, unsigned, unsigned, unsigned, const int32_t *) {
+	};
+	ops.unmap = [](struct plx_vfio_device *, void *, size_t) {};
+	ops.set_irqs = [](struct plx_vfio_device *device, unsigned, unsigned, unsigned,
+			       const int32_t *) {
 		return plx_fail(ENOTSUP, "%s: its interrupts go nowhere", device->name);
-	},
+	};
 	/* On this bus a virtio function has no reset of its own. */
-	[](struct plx_vfio_device *device) {
+	ops.reset = [](struct plx_vfio_device *device) {
 		return plx_fail(ENOTSUP, "%s: the function has no reset", device->name);
-	},
-	nullptr, /* it counts nothing */
-	[](struct plx_vfio_device *device) { of(device)->close(); },
-};
+	};
+	ops.close = [](struct plx_vfio_device *device) { of(device)->close(); };
+	return ops;
+}
+
+const struct plx_vfio_ops QtestDevice::ops = make_ops();
 
 const struct plx_mapper_ops QtestDevice::mapper_ops = {
 	[](struct plx_mapper *mapper, const struct plx_mem_segment *segment) {

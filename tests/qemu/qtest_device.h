@@ -84,6 +84,7 @@ class QtestDevice
 	struct plx_mem *mem_ = nullptr;
 	std::map<unsigned, Bar> bars_;
 
+	static struct plx_vfio_ops make_ops();
 	static const struct plx_vfio_ops ops;
 	static const struct plx_mapper_ops mapper_ops;
 	static QtestDevice *of(struct plx_vfio_device *device)
