@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -46,8 +47,13 @@ static void clear(struct plx_vfio_device *device, unsigned index, int *fd)
 
 void plx_vfio_alarm_clear(struct plx_vfio_alarm *alarm, struct plx_vfio_device *device)
 {
+	char reason[PLX_ERROR_LEN];
+
+	/* What fails on the way out, of a device that is gone already, is not why one goes. */
+	(void)snprintf(reason, sizeof(reason), "%s", plx_error());
 	clear(device, VFIO_PCI_REQ_IRQ_INDEX, &alarm->wanted);
 	clear(device, VFIO_PCI_ERR_IRQ_INDEX, &alarm->erred);
+	plx_note_failure("%s", reason);
 }
 
 static bool rang(int fd)

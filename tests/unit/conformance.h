@@ -185,7 +185,8 @@ class Tap
 	{
 		Tap &tap = of(device);
 
-		tap.interrupts++;
+		/* That of a removal is VFIO's own, and none of the device's. */
+		tap.interrupts += index <= VFIO_PCI_MSIX_IRQ_INDEX;
 		return tap.behind_->ops->set_irqs(tap.behind_, index, start, count, fds);
 	}
 
