@@ -189,6 +189,8 @@ static int allocate_queues(struct net *net, unsigned pairs)
 	memset(net->tx, 0, pairs * sizeof(*net->tx));
 	for (unsigned i = 0; i < pairs; i++) {
 		net->rx[i].base.burst = plx_eth_rx_stopped;
+		net->rx[i].base.arm = net_irq_arm;
+		net->rx[i].base.disarm = net_irq_disarm;
 		net->tx[i].base.burst = plx_eth_tx_stopped;
 		net->tx[i].base.prepare = plx_eth_prepare_stopped;
 		net->rx[i].path = net->tx[i].path = "";
@@ -231,6 +233,8 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 	if (!err)
 		err = allocate_queues(net, config->queue_pairs);
 	if (!err)
+		err = net_irq_configure(net, config);
+	if (!err)
 		net->wanted = wanted;
 	return err;
 }
@@ -240,16 +244,17 @@ static int configure(struct plx_eth *eth, const struct plx_eth_config *config)
 static int set_up(void *arg)
 {
 	struct net *net = arg;
+	int err = net_irq_start(net);
 
-	for (unsigned i = 0; i < net->eth.queue_pairs; i++) {
-		int err = net_rx_create(net, i, net->wanted.rx_ring);
+	for (unsigned i = 0; !err && i < net->eth.queue_pairs; i++) {
+		err = net_rx_create(net, i, net->wanted.rx_ring);
 
 		if (!err)
 			err = net_tx_create(net, i, net->wanted.tx_ring);
 		if (err)
 			return err;
 	}
-	return net_ctrl_create(net);
+	return err ? err : net_ctrl_create(net);
 }
 
 /* After a reset that the device, and not the application, was the reason for. */
@@ -280,9 +285,10 @@ static void go_live(void *arg)
 	}
 }
 
-/* Close the doorbells, while there is a device behind them. */
+/* Turn the interrupts off and close the doorbells, while there is a device behind them. */
 static void disconnect(struct net *net)
 {
+	plx_interrupts_off(net->interrupts);
 	for (unsigned i = 0; i < net->eth.queue_pairs; i++) {
 		net->rx[i].base.burst = plx_eth_rx_stopped;
 		net->tx[i].base.burst = plx_eth_tx_stopped;
@@ -349,6 +355,7 @@ static int run(struct net *net, const struct plx_handshake_driver *driver)
 	}
 	if (err)
 		return take_down(net, err);
+	plx_interrupts_forget(net->interrupts);
 	net_events_start(net);
 	return 0;
 }
@@ -416,6 +423,7 @@ static void close_device(struct plx_eth *eth)
 	plx_virtio_close(net->virtio);
 	release(net);
 	plx_mem_free(mem, net->empty_header);
+	net_irq_forget(net);
 	free_queues(net);
 	plx_device_fini(&eth->device);
 	free(net);
@@ -467,6 +475,8 @@ static const struct plx_eth_ops eth_ops = {
 	.stop = stop,
 	.suspend = suspend,
 	.resume = resume,
+	.rx_event_fd = net_irq_rx_fd,
+	.config_event_fd = net_irq_config_fd,
 	.close = close_device,
 	.stats = net_get_stats,
 	.counters = net_visit_counters,

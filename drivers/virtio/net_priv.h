@@ -5,6 +5,7 @@
 #include "drivers/drivers.h"
 #include "drivers/virtio/virtio_net_reg.h"
 #include "mem/pool.h"
+#include "virtio/interrupts.h"
 #include "virtio/virtio_reg.h"
 #include "virtio/virtq.h"
 
@@ -37,6 +38,8 @@ struct net_rx_counters {
 	uint64_t bad_length;      /* dropped: an empty segment, or more than a frame can be */
 	uint64_t bad_gso;         /* dropped: a segmentation that makes no sense */
 	uint64_t bad_csum;        /* taken without its checksum, which lies outside the frame */
+	uint64_t armed;           /* times that the next frame was to interrupt */
+	uint64_t arm_late;        /* those that found something there already */
 };
 
 struct net_tx_counters {
@@ -70,6 +73,7 @@ struct net_rxq {
 	struct net_rx_counters counters;
 	struct plx_virtq_counters ring; /* what queues before @vq counted */
 	const char *path;
+	struct plx_interrupts *interrupts; /* NULL: it is polled only */
 	/* The burst call to go on with when the device is resumed. */
 	int (*suspended)(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count);
 } __cache_aligned;
@@ -154,7 +158,8 @@ struct net {
 	bool needs_reset_told; /* so was that */
 	unsigned broken_told;  /* queues that broke and were reported */
 	struct net_ctrl ctrl;
-	struct net_rxq *rx; /* eth.queue_pairs of each */
+	struct plx_interrupts *interrupts; /* NULL: nobody asked for them */
+	struct net_rxq *rx;                /* eth.queue_pairs of each */
 	struct net_txq *tx;
 };
 
@@ -250,9 +255,25 @@ void net_get_stats(const struct plx_eth *eth, struct plx_eth_stats *stats);
 int net_visit_counters(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);
 int net_device_stats(struct plx_eth *eth, plx_eth_counter_visit_fn *visit, void *arg);
 
+/* net_irq.c: interrupts, of those who ask for them */
+int net_irq_configure(struct net *net, const struct plx_eth_config *config);
+void net_irq_forget(struct net *net);
+/* Before the queues are set up. */
+static inline int net_irq_start(struct net *net)
+{
+	return net->interrupts ? plx_interrupts_on(net->interrupts) : 0;
+}
+int net_irq_rx_fd(struct plx_eth *eth, unsigned queue);
+int net_irq_config_fd(struct plx_eth *eth);
+/* The bodies of plx_eth_rx_arm() and plx_eth_rx_disarm(), of a queue in any state. */
+int net_irq_arm(struct plx_eth_rxq *base);
+void net_irq_disarm(struct plx_eth_rxq *base);
+
 /* net_rx.c */
 /* The queue of a pair, with a ring of so many entries. */
 int net_rx_create(struct net *net, unsigned pair, uint16_t entries);
+/* Make the ring full for what may come while nobody looks. */
+void net_rx_fill_up(struct net_rxq *queue);
 int net_rx_fill(struct net_rxq *queue);
 void net_rx_run(struct net *net, struct net_rxq *queue);
 void net_rx_release(struct net_rxq *queue);

@@ -322,8 +322,7 @@ static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx
 	return received;
 }
 
-/* Nothing has come for a while: the ring is made full for what may. */
-static void fill_up(struct net_rxq *queue)
+void net_rx_fill_up(struct net_rxq *queue)
 {
 	refill_singly(queue);
 	plx_virtq_kick(queue->vq, queue->vq->is_packed);
@@ -341,7 +340,7 @@ static __always_inline_fn int finish(
 	queue->quiet = received ? 0 : queue->quiet + 1;
 	if (!received) {
 		if (unlikely(queue->quiet == NET_QUIET_POLLS && queue->vq->free_count))
-			fill_up(queue);
+			net_rx_fill_up(queue);
 		plx_virtq_idle(queue->vq);
 	}
 	return (int)received;
@@ -472,6 +471,8 @@ int net_rx_create(struct net *net, unsigned pair, uint16_t entries)
 	queue->room = plx_pool_data_size(pool);
 	queue->map = plx_pool_map(pool);
 	err = plx_pool_cache_create(pool, &queue->cache);
+	if (!err && net->interrupts)
+		err = plx_interrupts_map(net->interrupts, pair);
 	if (!err)
 		err = plx_virtq_create(
 			net->virtio, (uint16_t)VIRTIO_NET_RXQ(pair), entries, 1024, &queue->vq);

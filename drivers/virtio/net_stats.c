@@ -35,6 +35,8 @@ static const struct counter rx_counters[] = {
 	RX(bad_length, "drop.bad_length", true),
 	RX(bad_gso, "drop.bad_gso", true),
 	RX(bad_csum, "bad_csum", false),
+	RX(armed, "armed", false),
+	RX(arm_late, "arm_late", false),
 };
 
 static const struct counter tx_counters[] = {

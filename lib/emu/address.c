@@ -26,6 +26,7 @@
  *     dev.mtu=BYTES          what it tells (1500)
  *     dev.queues=PAIRS       how many it has (1)
  *     dev.queue_size=ENTRIES of each queue, a power of two (256)
+ *     dev.vectors=COUNT of MSI-X, at most one for each queue and one more (130); 0: the line only
  *     dev.FEATURE=on|off     what it offers: mrg_rxbuf, packed, in_order, event_idx, indirect,
  *                            ring_reset, ctrl_vq, mq, status, access_platform (on);
  *                            notification_data, notif_config_data, suspend (off);
@@ -122,6 +123,7 @@ static int take_numbers(struct plx_emu_config *config, struct plx_address *addre
 	TAKE_NUMBER("dev.mtu", 68, 65535, config->mtu);
 	TAKE_NUMBER("dev.queues", 1, PLX_EMU_PAIRS, config->pairs);
 	TAKE_NUMBER("dev.queue_size", 1, VIRTQ_SIZE_MAX, config->queue_size);
+	TAKE_NUMBER("dev.vectors", 0, PLX_EMU_VECTORS, config->vectors);
 	TAKE_NUMBER("dev.seed", 0, UINT64_MAX, config->seed);
 	return 0;
 }

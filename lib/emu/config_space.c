@@ -81,14 +81,21 @@ static uint8_t add_virtio(
 	return place;
 }
 
+static void add_msix(struct plx_emu *emu, uint8_t *at)
+{
+	uint8_t place = add_capability(emu, at, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF);
+
+	put16(&emu->pci[place + PCI_MSIX_FLAGS], (uint16_t)(emu->vectors - 1));
+	put32(&emu->pci[place + PCI_MSIX_TABLE], PLX_EMU_MSIX_BAR);
+	put32(&emu->pci[place + PCI_MSIX_PBA], PLX_EMU_MSIX_PENDING | PLX_EMU_MSIX_BAR);
+}
+
 static void add_capabilities(struct plx_emu *emu)
 {
 	uint8_t at = CAP_FIRST, place;
 
-	place = add_capability(emu, &at, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF);
-	put16(&emu->pci[place + PCI_MSIX_FLAGS], (uint16_t)(emu->vectors - 1));
-	put32(&emu->pci[place + PCI_MSIX_TABLE], PLX_EMU_MSIX_BAR);
-	put32(&emu->pci[place + PCI_MSIX_PBA], PLX_EMU_MSIX_PENDING | PLX_EMU_MSIX_BAR);
+	if (emu->vectors)
+		add_msix(emu, &at);
 	if (!plx_emu_has_modern(emu))
 		return;
 
@@ -162,6 +169,8 @@ void plx_emu_pci_set_msix(struct plx_emu *emu, bool on)
 	uint8_t *control = &emu->pci[CAP_FIRST + PCI_MSIX_FLAGS];
 	uint16_t value = get16(control) & (uint16_t)~PCI_MSIX_FLAGS_ENABLE;
 
+	if (!emu->vectors)
+		return;
 	put16(control, on ? value | PCI_MSIX_FLAGS_ENABLE : value);
 	emu->msix = on;
 }

@@ -141,6 +141,7 @@ void plx_emu_config_init(struct plx_emu_config *config)
 		.name = "emu:net",
 		.pairs = 1,
 		.queue_size = PLX_EMU_QUEUE_SIZE,
+		.vectors = PLX_EMU_VECTORS,
 		.mtu = 1500,
 		.duplex = 1,
 		.mac = {0x02, 0x00, 0x00, 0x65, 0x6d, 0x75},
@@ -216,7 +217,7 @@ static int build(struct plx_emu *emu, const struct plx_log *log)
 	int err;
 
 	emu->queues = 2u * emu->config.pairs + plx_emu_offers(emu, VIRTIO_NET_F_CTRL_VQ);
-	emu->vectors = emu->queues + 1;
+	emu->vectors = MIN(emu->config.vectors, emu->queues + 1);
 	describe(emu, log);
 	err = add_queues(emu);
 	if (!err)

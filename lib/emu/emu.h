@@ -32,6 +32,7 @@ struct plx_emu;
 #define PLX_EMU_PAIRS      64    /* most pairs of queues */
 #define PLX_EMU_FRAME      65553 /* longest: 64 KiB less one, an Ethernet header and a VLAN tag */
 #define PLX_EMU_QUEUE_SIZE 256   /* entries of a queue, if not said otherwise */
+#define PLX_EMU_VECTORS    130   /* most that are of use: one for each queue and one more */
 
 /* One rule that the driver broke, and how often in the same words. */
 struct plx_emu_breach {
@@ -205,6 +206,7 @@ struct plx_emu_config {
 	enum plx_emu_veto veto;
 	uint16_t pairs;      /* of queues */
 	uint16_t queue_size; /* entries of each */
+	uint16_t vectors;    /* of MSI-X, at most: 0, and there is only the line */
 	uint16_t mtu;
 	uint8_t duplex;
 	uint8_t mac[6];

@@ -110,6 +110,7 @@ struct plx_emu {
 	/* irq.c */
 	unsigned vectors;
 	int line;
+	bool line_masked; /* until the driver unmasks it */
 	int vector[PLX_EMU_QUEUES + 1];
 	uint8_t isr;
 	bool msix;
@@ -342,6 +343,7 @@ int plx_emu_set_irqs(
 void plx_emu_irq_init(struct plx_emu *emu);
 void plx_emu_irq_fini(struct plx_emu *emu);
 void plx_emu_irq_queue(struct plx_emu *emu, uint16_t vector);
+void plx_emu_unmask_line(struct plx_emu *emu);
 void plx_emu_irq_config(struct plx_emu *emu);
 
 /* net.c, net_config.c, net_header.c, net_control.c */

@@ -71,6 +71,8 @@ int plx_emu_set_irqs(
 	/* The kernel turns MSI-X on and off with the use of its vectors. */
 	if (msix)
 		plx_emu_pci_set_msix(emu, count > 0);
+	else
+		emu->line_masked = false;
 	return 0;
 }
 
@@ -84,6 +86,22 @@ static void signal(struct plx_emu *emu, int fd, int32_t vector)
 	(void)eventfd_write(fd, 1);
 }
 
+/* As VFIO has it, the line is masked with each of its interrupts. */
+static void signal_line(struct plx_emu *emu)
+{
+	if (emu->line_masked || plx_emu_line_disabled(emu))
+		return;
+	emu->line_masked = emu->line >= 0;
+	signal(emu, emu->line, -1);
+}
+
+void plx_emu_unmask_line(struct plx_emu *emu)
+{
+	emu->line_masked = false;
+	if (emu->isr && !emu->msix)
+		signal_line(emu);
+}
+
 static void raise(struct plx_emu *emu, uint16_t vector, uint8_t isr)
 {
 	if (emu->msix) {
@@ -92,8 +110,7 @@ static void raise(struct plx_emu *emu, uint16_t vector, uint8_t isr)
 		return;
 	}
 	emu->isr |= isr;
-	if (!plx_emu_line_disabled(emu))
-		signal(emu, emu->line, -1);
+	signal_line(emu);
 }
 
 void plx_emu_irq_queue(struct plx_emu *emu, uint16_t vector)
@@ -105,7 +122,7 @@ void plx_emu_interrupt(struct plx_emu *emu, int vector)
 {
 	plx_emu_lock(emu);
 	if (vector < 0)
-		signal(emu, emu->line, -1);
+		signal_line(emu);
 	else if ((unsigned)vector < emu->vectors)
 		signal(emu, emu->vector[vector], vector);
 	plx_emu_unlock(emu);

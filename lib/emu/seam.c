@@ -132,6 +132,21 @@ static int seam_set_irqs(struct plx_vfio_device *device, unsigned index, unsigne
 	return err;
 }
 
+static int seam_unmask_irq(struct plx_vfio_device *device, unsigned index)
+{
+	struct plx_emu *emu = emu_of(device);
+
+	if (plx_emu_gone(emu))
+		return unplugged(emu);
+	if (index != VFIO_PCI_INTX_IRQ_INDEX)
+		return plx_fail(
+			EINVAL, "%s: interrupts of index %u cannot be masked", device->name, index);
+	plx_emu_lock(emu);
+	plx_emu_unmask_line(emu);
+	plx_emu_unlock(emu);
+	return 0;
+}
+
 static int seam_reset(struct plx_vfio_device *device)
 {
 	struct plx_emu *emu = emu_of(device);
@@ -190,6 +205,7 @@ const struct plx_vfio_ops plx_emu_seam_ops = {
 	.map = seam_map,
 	.unmap = seam_unmap,
 	.set_irqs = seam_set_irqs,
+	.unmask_irq = seam_unmask_irq,
 	.reset = seam_reset,
 	.counters = seam_counters,
 	.close = seam_close,

@@ -181,11 +181,12 @@ static int run_get_irq_info(struct plx_emu_server *server)
 	return sizeof(info);
 }
 
-/* Interrupts are pointed at eventfds, away from them, or all turned off; none can be masked. */
+/* Interrupts are pointed at eventfds, away from them, or all turned off; the line is unmasked. */
 static int run_set_irqs(struct plx_emu_server *server)
 {
 	const uint32_t events = VFIO_IRQ_SET_ACTION_TRIGGER | VFIO_IRQ_SET_DATA_EVENTFD;
 	const uint32_t none = VFIO_IRQ_SET_ACTION_TRIGGER | VFIO_IRQ_SET_DATA_NONE;
+	const uint32_t unmask = VFIO_IRQ_SET_ACTION_UNMASK | VFIO_IRQ_SET_DATA_NONE;
 	const struct plx_vfio_user_message *in = &server->wire.in;
 	struct plx_vfio_device *device = device_of(server);
 	struct vfio_irq_set set;
@@ -197,6 +198,8 @@ static int run_set_irqs(struct plx_emu_server *server)
 			set.count, set.start, set.index);
 	if (set.flags == none && !set.count && !set.start && !in->fds)
 		return device->ops->set_irqs(device, set.index, 0, 0, NULL);
+	if (set.flags == unmask && set.count == 1 && !in->fds)
+		return device->ops->unmask_irq(device, set.index);
 	if (set.flags != events || !set.count || (in->fds && in->fds != set.count))
 		return plx_fail(EINVAL,
 			"%u descriptors and the flags 0x%x for %u interrupts are not understood",

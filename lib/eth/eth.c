@@ -167,6 +167,42 @@ int plx_eth_resume(struct plx_eth *eth)
 	return err;
 }
 
+static int check_events(const struct plx_eth *eth, unsigned queue)
+{
+	if (!plx_eth_is_started(eth))
+		return plx_fail(ESHUTDOWN,
+			"%s: the device is stopped: start it before waiting for its interrupts",
+			eth->device.name);
+	if (queue >= eth->queue_pairs)
+		return plx_fail(EINVAL, "%s: there is no receive queue %u: it has %u",
+			eth->device.name, queue, eth->queue_pairs);
+	return 0;
+}
+
+int plx_eth_rx_event_fd(struct plx_eth *eth, unsigned queue)
+{
+	int ret;
+
+	lock(eth);
+	ret = check_events(eth, queue);
+	if (!ret)
+		ret = eth->ops->rx_event_fd(eth, queue);
+	unlock(eth);
+	return ret;
+}
+
+int plx_eth_config_event_fd(struct plx_eth *eth)
+{
+	int ret;
+
+	lock(eth);
+	ret = check_events(eth, 0);
+	if (!ret)
+		ret = eth->ops->config_event_fd(eth);
+	unlock(eth);
+	return ret;
+}
+
 void plx_eth_close(struct plx_eth *eth)
 {
 	if (!eth)

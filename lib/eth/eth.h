@@ -32,6 +32,12 @@ struct plx_eth_ops {
 	 */
 	int (*suspend)(struct plx_eth *eth);
 	int (*resume)(struct plx_eth *eth);
+	/*
+	 * The eventfd of a receive queue that exists, and of configuration changes, of a started
+	 * device. Return: as eth.h says.
+	 */
+	int (*rx_event_fd)(struct plx_eth *eth, unsigned queue);
+	int (*config_event_fd)(struct plx_eth *eth);
 	/* Stopped, but maybe in vain. Frees everything, also @eth. */
 	void (*close)(struct plx_eth *eth);
 	/* Without the lock, from any thread. */

@@ -322,6 +322,22 @@ int plx_vfio_fd_set_irqs(struct plx_vfio_device *base, unsigned index, unsigned 
 	return err;
 }
 
+int plx_vfio_fd_unmask_irq(struct plx_vfio_device *base, unsigned index)
+{
+	struct plx_vfio_fd_device *device = fd_device(base);
+	struct vfio_irq_set set = {
+		.argsz = sizeof(set),
+		.flags = VFIO_IRQ_SET_ACTION_UNMASK | VFIO_IRQ_SET_DATA_NONE,
+		.index = index,
+		.count = 1,
+	};
+
+	if (device->sys->ioctl(device->fd, VFIO_DEVICE_SET_IRQS, &set))
+		return plx_fail(errno, "%s: VFIO cannot unmask an interrupt of index %u: %s",
+			base->name, index, strerror(errno));
+	return 0;
+}
+
 int plx_vfio_fd_reset(struct plx_vfio_device *base)
 {
 	struct plx_vfio_fd_device *device = fd_device(base);

@@ -167,6 +167,7 @@ static const struct plx_vfio_ops group_ops = {
 	.map = plx_vfio_fd_map,
 	.unmap = plx_vfio_fd_unmap,
 	.set_irqs = plx_vfio_fd_set_irqs,
+	.unmask_irq = plx_vfio_fd_unmask_irq,
 	.reset = plx_vfio_fd_reset,
 	.close = group_device_close,
 };

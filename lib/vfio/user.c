@@ -345,6 +345,7 @@ static const struct plx_vfio_ops user_ops = {
 	.map = user_map,
 	.unmap = user_unmap,
 	.set_irqs = vfio_user_set_irqs,
+	.unmask_irq = vfio_user_unmask_irq,
 	.reset = user_reset,
 	.check = user_check,
 	.fault = user_fault,

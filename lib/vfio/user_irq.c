@@ -135,6 +135,24 @@ int vfio_user_set_irqs(struct plx_vfio_device *base, unsigned index, unsigned st
 	return err;
 }
 
+int vfio_user_unmask_irq(struct plx_vfio_device *base, unsigned index)
+{
+	static const struct vfio_user_form form = {0, 0, 0};
+	struct vfio_user *user = vfio_user_of(base);
+	struct vfio_irq_set set = {
+		.argsz = sizeof(set),
+		.flags = VFIO_IRQ_SET_ACTION_UNMASK | VFIO_IRQ_SET_DATA_NONE,
+		.index = index,
+		.count = 1,
+	};
+	int err;
+
+	(void)pthread_mutex_lock(&user->lock);
+	err = vfio_user_ask(user, VFIO_USER_DEVICE_SET_IRQS, &set, sizeof(set), NULL, 0, &form);
+	(void)pthread_mutex_unlock(&user->lock);
+	return err;
+}
+
 int vfio_user_tell_irqs(struct vfio_user *user)
 {
 	int err = 0;

@@ -158,6 +158,7 @@ int vfio_user_serve_dma(struct vfio_user *user, uint64_t deadline);
 
 /* --- user_irq.c --- */
 
+int vfio_user_unmask_irq(struct plx_vfio_device *base, unsigned index);
 int vfio_user_set_irqs(struct plx_vfio_device *base, unsigned index, unsigned start, unsigned count,
 	const int32_t *fds);
 /* Set in a new session what was set in the last one; the lock is held. */

@@ -75,6 +75,12 @@ struct plx_vfio_ops {
 	int (*set_irqs)(struct plx_vfio_device *device, unsigned index, unsigned start,
 		unsigned count, const int32_t *fds);
 	/*
+	 * Let interrupt 0 of a maskable index come again, which VFIO masks whenever it signals it
+	 * (VFIO_IRQ_INFO_AUTOMASKED; the line). One that is due comes at once. Any thread may call.
+	 * NULL where nothing is ever masked. Return: 0 or -errno.
+	 */
+	int (*unmask_irq)(struct plx_vfio_device *device, unsigned index);
+	/*
 	 * Reset the function, which is a bus master again afterwards, as it was opened; a device
 	 * whose session with another process has ended gets a new one. Return: 0; -ENOTSUP when it
 	 * cannot be; -ENODEV when it has gone and reaches no memory any more; -errno.

@@ -146,6 +146,7 @@ int plx_vfio_fd_map(
 void plx_vfio_fd_unmap(struct plx_vfio_device *base, void *address, size_t len);
 int plx_vfio_fd_set_irqs(struct plx_vfio_device *base, unsigned index, unsigned start,
 	unsigned count, const int32_t *fds);
+int plx_vfio_fd_unmask_irq(struct plx_vfio_device *base, unsigned index);
 int plx_vfio_fd_reset(struct plx_vfio_device *base);
 
 /*

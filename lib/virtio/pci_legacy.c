@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "pci/pci.h"
 #include "virtio/handshake.h"
+#include "virtio/pci_interrupts.h"
 #include "virtio/virtio_reg.h"
 
 #include <linux/pci_regs.h>
@@ -132,6 +133,30 @@ static int queue_setup(struct plx_virtio *virtio, const struct plx_virtio_queue 
 		VIRTIO_PCI_LEGACY_QUEUE_NOTIFY, sizeof(uint16_t));
 }
 
+/* The registers of vectors are there while MSI-X is on (4.1.4.10), which they are used in. */
+static uint16_t map_queue(struct plx_virtio *virtio, uint16_t index, uint16_t vector)
+{
+	const struct plx_mmio *registers = &to_pci(virtio)->registers;
+
+	plx_mmio_write16(registers, VIRTIO_PCI_LEGACY_QUEUE_SELECT, index);
+	plx_mmio_write16(registers, VIRTIO_PCI_LEGACY_QUEUE_MSIX_VECTOR, vector);
+	return plx_mmio_read16(registers, VIRTIO_PCI_LEGACY_QUEUE_MSIX_VECTOR);
+}
+
+static uint16_t map_config(struct plx_virtio *virtio, uint16_t vector)
+{
+	const struct plx_mmio *registers = &to_pci(virtio)->registers;
+
+	plx_mmio_write16(registers, VIRTIO_PCI_LEGACY_CONFIG_MSIX_VECTOR, vector);
+	return plx_mmio_read16(registers, VIRTIO_PCI_LEGACY_CONFIG_MSIX_VECTOR);
+}
+
+static void rearm_line(struct plx_virtio *virtio)
+{
+	(void)plx_mmio_read8(&to_pci(virtio)->registers, VIRTIO_PCI_LEGACY_ISR_STATUS);
+	plx_virtio_pci_unmask_line(virtio);
+}
+
 static void close_device(struct plx_virtio *virtio)
 {
 	struct pci_legacy *pci = to_pci(virtio);
@@ -156,6 +181,12 @@ static const struct plx_virtio_transport transport = {
 	.check = check,
 	.fault = plx_virtio_pci_fault,
 	.reset_function = plx_virtio_pci_reset_function,
+	.vectors = plx_virtio_pci_vectors,
+	.set_vectors = plx_virtio_pci_set_vectors,
+	.map_queue = map_queue,
+	.map_config = map_config,
+	.set_line = plx_virtio_pci_set_line,
+	.rearm_line = rearm_line,
 	.last_resort = "resetting the PCI function",
 	.close = close_device,
 };

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "pci/pci.h"
 #include "virtio/handshake.h"
+#include "virtio/pci_interrupts.h"
 #include "virtio/virtio_reg.h"
 
 #include <linux/pci_regs.h>
@@ -25,7 +26,9 @@ struct pci_modern {
 	struct plx_vfio_device *vfio;
 	struct plx_mmio common;
 	struct plx_mmio config; /* device configuration; size 0 when there is none */
+	struct plx_mmio isr;    /* of size 0 but while the line is in use */
 	struct structure notify;
+	struct structure interrupt;
 };
 
 static struct pci_modern *to_pci(struct plx_virtio *virtio)
@@ -58,6 +61,7 @@ static void read_capability(struct plx_vfio_device *vfio, uint8_t at, struct str
 struct structures {
 	struct structure common;
 	struct structure notify;
+	struct structure interrupt;
 	struct structure device;
 };
 
@@ -84,6 +88,11 @@ static void consider(struct plx_vfio_device *vfio, uint8_t at, struct structures
 		slot = &found->notify;
 		needed = sizeof(uint16_t);
 		align = 2; /* 4.1.4.4.1 */
+		break;
+	case VIRTIO_PCI_CAP_ISR_CFG:
+		slot = &found->interrupt;
+		needed = 1;
+		align = 1; /* 4.1.4.5.1 */
 		break;
 	case VIRTIO_PCI_CAP_DEVICE_CFG:
 		slot = &found->device;
@@ -295,10 +304,56 @@ static void exclude(struct plx_virtio *virtio)
 				"the device's common configuration is too short for it");
 }
 
+static unsigned vectors(struct plx_virtio *virtio, bool *line)
+{
+	unsigned count = plx_virtio_pci_vectors(virtio, line);
+
+	/* Nothing else takes back what the line says (4.1.4.5). */
+	*line = *line && to_pci(virtio)->interrupt.found;
+	return count;
+}
+
+/* 4.1.5.1.2: what the device took is what reads back. */
+static uint16_t map_queue(struct plx_virtio *virtio, uint16_t index, uint16_t vector)
+{
+	struct pci_modern *pci = to_pci(virtio);
+
+	select_queue(pci, index);
+	plx_mmio_write16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_MSIX_VECTOR, vector);
+	return plx_mmio_read16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_MSIX_VECTOR);
+}
+
+static uint16_t map_config(struct plx_virtio *virtio, uint16_t vector)
+{
+	const struct plx_mmio *common = &to_pci(virtio)->common;
+
+	plx_mmio_write16(common, VIRTIO_PCI_COMMON_CONFIG_MSIX_VECTOR, vector);
+	return plx_mmio_read16(common, VIRTIO_PCI_COMMON_CONFIG_MSIX_VECTOR);
+}
+
+static int set_line(struct plx_virtio *virtio, int32_t fd)
+{
+	struct pci_modern *pci = to_pci(virtio);
+	int err = 0;
+
+	if (fd >= 0 && !pci->isr.size)
+		err = plx_mmio_open(
+			&pci->isr, pci->vfio, pci->interrupt.bar, pci->interrupt.offset, 1);
+	return err ? err : plx_virtio_pci_set_line(virtio, fd);
+}
+
+/* Reading the register takes the interrupt back (4.1.4.5). */
+static void rearm_line(struct plx_virtio *virtio)
+{
+	(void)plx_mmio_read8(&to_pci(virtio)->isr, 0);
+	plx_virtio_pci_unmask_line(virtio);
+}
+
 static void close_device(struct plx_virtio *virtio)
 {
 	struct pci_modern *pci = to_pci(virtio);
 
+	plx_mmio_close(&pci->isr);
 	plx_mmio_close(&pci->config);
 	plx_mmio_close(&pci->common);
 	plx_vfio_close(pci->vfio);
@@ -321,6 +376,12 @@ static const struct plx_virtio_transport transport = {
 	.check = check,
 	.fault = plx_virtio_pci_fault,
 	.reset_function = plx_virtio_pci_reset_function,
+	.vectors = vectors,
+	.set_vectors = plx_virtio_pci_set_vectors,
+	.map_queue = map_queue,
+	.map_config = map_config,
+	.set_line = set_line,
+	.rearm_line = rearm_line,
 	.last_resort = "resetting the PCI function",
 	.close = close_device,
 };
@@ -367,6 +428,7 @@ int plx_virtio_pci_open(struct plx_vfio_device *vfio, unsigned device_id, struct
 		return plx_fail(ENOMEM, "%s: out of memory for the device", vfio->name);
 	pci->vfio = vfio;
 	pci->notify = found.notify;
+	pci->interrupt = found.interrupt;
 	err = open_windows(pci, &found);
 	if (err) {
 		free(pci);

@@ -270,6 +270,43 @@ static int queue_setup(struct plx_virtio *virtio, const struct plx_virtio_queue 
 	return err;
 }
 
+/* There is an eventfd for each ring, and a backend knows no other. */
+static unsigned vectors(struct plx_virtio *virtio, bool *line)
+{
+	(void)virtio;
+	*line = false;
+	return VHOST_USER_RINGS;
+}
+
+static int set_vectors(struct plx_virtio *virtio, unsigned count, const int32_t *fds)
+{
+	struct vhost_user *vhost = lock(virtio);
+
+	vhost->calls = fds;
+	vhost->call_count = count;
+	unlock(vhost);
+	return 0;
+}
+
+/* The backend is told of it when the ring starts. */
+static uint16_t map_queue(struct plx_virtio *virtio, uint16_t index, uint16_t vector)
+{
+	struct vhost_user *vhost = lock(virtio);
+	bool can = index < VHOST_USER_RINGS && vector < vhost->call_count;
+
+	if (can)
+		vhost->call[index] = vhost->calls[vector] + 1;
+	unlock(vhost);
+	return can ? vector : VIRTIO_MSI_NO_VECTOR;
+}
+
+static uint16_t map_config(struct plx_virtio *virtio, uint16_t vector)
+{
+	(void)virtio;
+	(void)vector;
+	return VIRTIO_MSI_NO_VECTOR;
+}
+
 /*
  * The eventfd stands from the set-up of its queue to the reset, and nobody uses the queue before or
  * after.
@@ -347,6 +384,10 @@ static const struct plx_virtio_transport transport = {
 	.read_config = read_config,
 	.queue_max = queue_max,
 	.queue_setup = queue_setup,
+	.vectors = vectors,
+	.set_vectors = set_vectors,
+	.map_queue = map_queue,
+	.map_config = map_config,
 	.notify = notify,
 	.check = check,
 	.fault = fault,

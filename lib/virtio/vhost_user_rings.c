@@ -59,8 +59,8 @@ static int tell_address(struct vhost_user *vhost, unsigned index)
 }
 
 /*
- * The kick comes last, since it is what starts a ring. Nobody waits for the backend's calls, so it
- * gets no descriptor for them.
+ * The kick comes last, since it is what starts a ring. Where nobody waits for the backend's calls
+ * it gets no descriptor for them.
  */
 static int start_ring(struct vhost_user *vhost, unsigned index)
 {
@@ -77,7 +77,7 @@ static int start_ring(struct vhost_user *vhost, unsigned index)
 	if (!err)
 		err = tell_file(vhost, VHOST_USER_SET_VRING_ERR, index, vhost->error_fd);
 	if (!err)
-		err = tell_file(vhost, VHOST_USER_SET_VRING_CALL, index, -1);
+		err = tell_file(vhost, VHOST_USER_SET_VRING_CALL, index, vhost->call[index] - 1);
 	if (err)
 		return err;
 	ring->started = true;
@@ -196,5 +196,6 @@ void vhost_user_forget_rings(struct vhost_user *vhost)
 	/* A fault that was reported ends with the rings that had it. */
 	(void)!read(vhost->error_fd, &count, sizeof(count));
 	vhost->control = (struct vhost_user_control){.size = 0};
+	memset(vhost->call, 0, sizeof(vhost->call));
 	vhost->live = false;
 }

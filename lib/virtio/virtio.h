@@ -72,14 +72,38 @@ struct plx_virtio_transport {
 	 */
 	int (*queue_reset)(struct plx_virtio *virtio, uint16_t index);
 	/*
+	 * How many interrupt vectors there are, and in @line whether there is one line for all of
+	 * them. NULL, as all of the next five, where nothing interrupts.
+	 */
+	unsigned (*vectors)(struct plx_virtio *virtio, bool *line);
+	/*
+	 * Let each of @count vectors write to an eventfd, which stays open until they are turned
+	 * off; a count of 0 turns them off. Return: 0 or -errno.
+	 */
+	int (*set_vectors)(struct plx_virtio *virtio, unsigned count, const int32_t *fds);
+	/*
+	 * Have a queue, or changes of the configuration, notify by a vector: after the features
+	 * are settled and before the queue is set up; a reset undoes it (4.1.5.1.2). Return: the
+	 * vector as it reads back; VIRTIO_MSI_NO_VECTOR when the device refuses.
+	 */
+	uint16_t (*map_queue)(struct plx_virtio *virtio, uint16_t index, uint16_t vector);
+	uint16_t (*map_config)(struct plx_virtio *virtio, uint16_t vector);
+	/* Let the line write to an eventfd; -1 turns it off. Return: 0 or -errno. */
+	int (*set_line)(struct plx_virtio *virtio, int32_t fd);
+	/*
+	 * Take the line's interrupt for seen and let the next one come, from any thread; NULL
+	 * without a line.
+	 */
+	void (*rearm_line)(struct plx_virtio *virtio);
+	/*
 	 * Notify a queue; NULL where its doorbell does that. Called by the thread that uses the
 	 * queue.
 	 */
 	void (*notify)(struct plx_virtio *virtio, uint16_t queue);
 	/*
 	 * Whether a running device is still there, asked now and then by a queue on which nothing
-	 * moves. From any thread, never blocks; NULL where nobody can tell. Return: 0; -ENODEV when
-	 * it is gone; -EIO when it reports a fault of its own.
+	 * moves. From any thread, never blocks; NULL where nobody can tell. Return: 0; -ENODEV
+	 * when it is gone; -EIO when it reports a fault of its own.
 	 */
 	int (*check)(struct plx_virtio *virtio);
 	/*

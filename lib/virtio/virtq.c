@@ -154,6 +154,47 @@ void plx_virtq_nudge(struct plx_virtq *queue)
 	plx_virtq_ring_doorbell(queue);
 }
 
+static void arm_packed(struct plx_virtq *queue)
+{
+	struct plx_virtq_packed *ring = &queue->packed;
+	uint16_t wrap = ring->used_flags ? VIRTQ_PACKED_EVENT_WRAP : 0;
+
+	if (!queue->event_idx) {
+		plx_shared16_write(&ring->driver_event->flags, VIRTQ_PACKED_EVENT_ENABLE);
+		return;
+	}
+	plx_shared16_write(&ring->driver_event->off_wrap, ring->used_at | wrap);
+	/* The place is visible before the flags that make it valid (2.8.10). */
+	plx_shared16_write_release(&ring->driver_event->flags, VIRTQ_PACKED_EVENT_DESC);
+}
+
+bool plx_virtq_arm(struct plx_virtq *queue)
+{
+	if (queue->fault)
+		return true;
+	if (queue->is_packed)
+		arm_packed(queue);
+	else if (queue->event_idx)
+		plx_shared16_write(plx_virtq_split_used_event(queue), queue->split.used_idx);
+	else
+		plx_shared16_write(&queue->split.avail->flags, 0);
+	/* The wish is visible before the ring is looked at, or both may sleep. */
+	plx_barrier_full();
+	return plx_virtq_ready(queue, queue->is_packed) || queue->fault;
+}
+
+/* The event that nobody waits for lies half of all indices away. */
+void plx_virtq_disarm(struct plx_virtq *queue)
+{
+	if (queue->is_packed)
+		plx_shared16_write(&queue->packed.driver_event->flags, VIRTQ_PACKED_EVENT_DISABLE);
+	else if (queue->event_idx)
+		plx_shared16_write(plx_virtq_split_used_event(queue),
+			(uint16_t)(queue->split.used_idx + 0x8000));
+	else
+		plx_shared16_write(&queue->split.avail->flags, VIRTQ_AVAIL_F_NO_INTERRUPT);
+}
+
 /*
  * A queue has three parts: descriptors, what else the driver writes, what else the device writes.
  * Each lies on cache lines of its own. The legacy interface fixes where they lie
@@ -277,19 +318,13 @@ void plx_virtq_set_room(struct plx_virtq *queue, uint32_t room)
 		queue->chain[i] = (struct plx_virtq_chain){room, 1};
 }
 
-/*
- * Nobody waits for interrupts: without event index that is said by a flag, with it by an event that
- * lies half of all indices away (2.7.7).
- */
+/* Without event index the wish is a flag, with it the index that is waited for (2.7.7). */
 static void start_split(struct plx_virtq *queue, const struct layout *layout)
 {
 	queue->split.desc = queue->memory;
 	queue->split.avail = (void *)((char *)queue->memory + layout->driver);
 	queue->split.used = (void *)((char *)queue->memory + layout->device);
-	if (queue->event_idx)
-		plx_shared16_write(plx_virtq_split_used_event(queue), 0x8000);
-	else
-		plx_shared16_write(&queue->split.avail->flags, VIRTQ_AVAIL_F_NO_INTERRUPT);
+	plx_virtq_disarm(queue);
 }
 
 /* Both wrap bits start as 1 (2.8.1). */
@@ -300,7 +335,7 @@ static void start_packed(struct plx_virtq *queue, const struct layout *layout)
 	queue->packed.device_event = (void *)((char *)queue->memory + layout->device);
 	queue->packed.avail_flags = VIRTQ_PACKED_DESC_F_AVAIL;
 	queue->packed.used_flags = PLX_VIRTQ_PACKED_BOTH;
-	plx_shared16_write(&queue->packed.driver_event->flags, VIRTQ_PACKED_EVENT_DISABLE);
+	plx_virtq_disarm(queue);
 }
 
 int plx_virtq_create(struct plx_virtio *virtio, uint16_t index, uint16_t wanted, uint16_t limit,

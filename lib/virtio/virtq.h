@@ -212,6 +212,21 @@ void plx_virtq_nudge(struct plx_virtq *queue);
 /* See whether the device is still there and finishes something, and mark the queue if not. */
 void plx_virtq_look(struct plx_virtq *queue);
 
+/*
+ * plx_virtq_arm() - Ask to be notified of the next completion, and look once more.
+ *
+ * For a queue whose thread is about to sleep. Asking comes first and the look after a full barrier:
+ * a completion that the device published before it could see the wish is found by the look, and one
+ * published later is notified of (2.7.14.1 and 2.8.22.1). With the event index or the descriptor
+ * event it is notified of once, otherwise until plx_virtq_disarm().
+ *
+ * Return: whether there is something to take already, if only a fault, so that sleep is not due.
+ */
+bool plx_virtq_arm(struct plx_virtq *queue);
+
+/* Go back to asking for no notifications, which is how a queue starts out. */
+void plx_virtq_disarm(struct plx_virtq *queue);
+
 /* A piece of memory as a device addresses it. */
 struct plx_virtq_buffer {
 	uint64_t iova;

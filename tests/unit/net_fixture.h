@@ -52,6 +52,9 @@ class Stepper
 			return of(d).behind_->ops->set_irqs(
 				of(d).behind_, index, start, count, fds);
 		};
+		ops.unmask_irq = [](struct plx_vfio_device *d, unsigned index) {
+			return of(d).behind_->ops->unmask_irq(of(d).behind_, index);
+		};
 		ops.reset = [](struct plx_vfio_device *d) {
 			return of(d).behind_->ops->reset(of(d).behind_);
 		};

@@ -29,6 +29,10 @@ struct plx_eth;
 struct plx_eth_rxq {
 	/** The body of plx_eth_rx_burst() that fits what was negotiated. */
 	int (*burst)(struct plx_eth_rxq *queue, struct plx_packet **packets, unsigned count);
+	/** The body of plx_eth_rx_arm(). */
+	int (*arm)(struct plx_eth_rxq *queue);
+	/** The body of plx_eth_rx_disarm(). */
+	void (*disarm)(struct plx_eth_rxq *queue);
 };
 
 /** A transmit queue. Only plx_eth_tx_burst() looks inside. */
@@ -109,12 +113,14 @@ struct plx_eth_config {
 	uint32_t offloads; /**< of enum plx_eth_offload: used where the device has them */
 	uint32_t required; /**< of the same: without one of these the device is refused */
 	bool announce;     /**< the application looks for PLX_ETH_EVENT_ANNOUNCE, and answers it */
+	bool interrupts;   /**< receive queues can be slept on: see plx_eth_rx_event_fd(). Without
+				this the device is asked for no interrupt at all */
 };
 
 /** The initial value: one pair of queues, rings as the device likes them, and no pool yet. */
 #define PLX_ETH_CONFIG_INIT                                                                        \
 	{                                                                                          \
-		sizeof(struct plx_eth_config), 1, 0, 0, NULL, 0, 0, false                          \
+		sizeof(struct plx_eth_config), 1, 0, 0, NULL, 0, 0, false, false                   \
 	}
 
 /** What a device moved since it was started. */
@@ -335,6 +341,81 @@ static inline int plx_eth_rx_burst(
 	struct plx_eth_rxq *queue, struct plx_packet **packets, unsigned count)
 {
 	return queue->burst(queue, packets, count);
+}
+
+/**
+ * plx_eth_rx_event_fd() - What to wait for until frames come.
+ * @eth: a started device that was configured with plx_eth_config interrupts
+ * @queue: the number of the receive queue
+ *
+ * An eventfd, which the device writes to once frames have come that plx_eth_rx_arm() asked to be
+ * told of. Register it with epoll for EPOLLIN | EPOLLET, and do not read it: several queues may
+ * share one, and changes of the configuration too, where the device has fewer vectors than queues,
+ * or only a line. With the edge each waiting thread is woken each time, and none eats what was
+ * meant for another. Who waits alone may use poll() instead, and reads it before
+ * plx_eth_rx_arm().
+ *
+ *     epoll_ctl(epoll, EPOLL_CTL_ADD, plx_eth_rx_event_fd(eth, 0), &event);
+ *     for (;;) {
+ *             n = plx_eth_rx_burst(rxq, packets, 32);
+ *             if (n > 0)
+ *                     work(packets, n);
+ *             else if (!plx_eth_rx_arm(rxq))
+ *                     epoll_wait(epoll, &event, 1, 100);
+ *     }
+ *
+ * Let no sleep be longer than you can do without the device: a device may forget to interrupt, and
+ * nothing but the next burst finds that out. What was sent is freed by bursts too.
+ *
+ * It belongs to the device, and stays open until the device is configured again or closed. Ask for
+ * it after each plx_eth_start(): a device may refuse what it granted before. A control call.
+ *
+ * Return: The eventfd; -EINVAL when there is no such queue or the device was configured without
+ * interrupts; -ESHUTDOWN when it is stopped.
+ */
+PLX_API int plx_eth_rx_event_fd(struct plx_eth *eth, unsigned queue);
+
+/**
+ * plx_eth_config_event_fd() - What to wait for until plx_eth_poll_events() has something to tell.
+ * @eth: a started device that was configured with plx_eth_config interrupts
+ *
+ * As plx_eth_rx_event_fd(), with which it may share the eventfd. It needs no arming. However many
+ * changes there were, one look finds all; a program that is woken too often looks once in a while.
+ *
+ * Return: The eventfd; -ENOTSUP when the device tells nobody of changes, as those of vhost-user:
+ * then call plx_eth_poll_events() now and then; -EINVAL and -ESHUTDOWN as plx_eth_rx_event_fd().
+ */
+PLX_API int plx_eth_config_event_fd(struct plx_eth *eth);
+
+/**
+ * plx_eth_rx_arm() - Ask for an interrupt when the next frame comes, and look once more.
+ * @queue: the queue; the thread that uses it, before it sleeps
+ *
+ * Whatever comes after the call interrupts, and what came before is reported by it, so no wake-up
+ * is lost. Gives the device all the buffers that the pool can spare, and finds out whether it is
+ * still there. The wish may hold for one interrupt or until plx_eth_rx_disarm(), and goes for what
+ * comes next: arm again before each sleep. Never blocks; costs a fence, and now and then a register
+ * read or a system call.
+ *
+ * Return: 0: armed, so sleep; 1: do not sleep, for plx_eth_rx_burst() has something to give or to
+ * tell; -EINVAL when the device was configured without interrupts; -ESHUTDOWN when it is stopped or
+ * suspended.
+ */
+static inline int plx_eth_rx_arm(struct plx_eth_rxq *queue)
+{
+	return queue->arm(queue);
+}
+
+/**
+ * plx_eth_rx_disarm() - Ask for no more interrupts.
+ * @queue: the queue; the thread that uses it
+ *
+ * Saves the device the trouble, and this machine the interrupts, while one polls. An interrupt that
+ * is on its way still comes. Never blocks; costs a store.
+ */
+static inline void plx_eth_rx_disarm(struct plx_eth_rxq *queue)
+{
+	queue->disarm(queue);
 }
 
 /**
