@@ -6,6 +6,9 @@
  */
 #include "null_backend.h"
 
+#include "latency.h"
+
+#include "base/clock.h"
 #include "drivers/virtio/virtio_net_reg.h"
 
 #include <string.h>
@@ -132,6 +135,17 @@ static uint32_t copy(const struct chain *from, const struct chain *to)
 	return done;
 }
 
+/* Write into a frame when it was turned back. */
+static void stamp(const struct chain *to, uint32_t len)
+{
+	const size_t at =
+		VIRTIO_NET_HDR_SIZE + LATENCY_STAMP + offsetof(struct latency_stamp, turned);
+	uint64_t now = plx_cycles();
+
+	if (len >= at + sizeof(now))
+		memcpy(to->piece[0].bytes + at, &now, sizeof(now));
+}
+
 unsigned ring_mirror(struct rings *rings, unsigned pair)
 {
 	struct ring *rx = &rings->ring[2 * pair], *tx = &rings->ring[2 * pair + 1];
@@ -146,6 +160,8 @@ unsigned ring_mirror(struct rings *rings, unsigned pair)
 			!(packed ? look_packed(rings, rx, &to) : look_split(rings, rx, &to)))
 			break;
 		len = copy(&from, &to);
+		if (rings->stamp)
+			stamp(&to, len);
 		if (packed) {
 			give_packed(tx, &from, 0);
 			if (len)

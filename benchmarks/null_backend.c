@@ -458,7 +458,7 @@ static void run(struct backends *backends)
 
 /* --- options --- */
 
-enum { CLIENT = 256, SIZE, NO_PACKED, NO_MERGEABLE, IN_ORDER, EVENT_INDEX, HEADERS, MIRROR };
+enum { CLIENT = 256, SIZE, NO_PACKED, NO_MERGEABLE, IN_ORDER, EVENT_INDEX, HEADERS, MIRROR, STAMP };
 
 static const struct argp_option options[] = {
 	{"client", CLIENT, NULL, 0, "Connect to the front end's socket instead of listening", 0},
@@ -472,6 +472,8 @@ static const struct argp_option options[] = {
 		"Write the header of each mergeable buffer each time: needed when a front end sends the buffers that it received",
 		0},
 	{"mirror", MIRROR, NULL, 0, "Receive on each pair what is sent on it, copied", 0},
+	{"stamp", STAMP, NULL, 0, "With --mirror, write into each frame when it was turned back",
+		0},
 	{0},
 };
 
@@ -517,6 +519,9 @@ static error_t take_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case MIRROR:
 		model->rings.mirror = true;
+		return 0;
+	case STAMP:
+		model->rings.stamp = true;
 		return 0;
 	case HEADERS:
 		model->rings.headers_always = true;

@@ -42,6 +42,7 @@ struct rings {
 	uint32_t frame_size;
 	bool headers_always;
 	bool mirror;       /* what is sent on a pair is received on it */
+	bool stamp;        /* and says when it was turned back: see latency.h */
 	double first_sent; /* when the front end sent its first frame; 0: not yet */
 	struct memory memory;
 	struct ring ring[RINGS];

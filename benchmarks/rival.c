@@ -4,6 +4,9 @@
  * measured is its driver. Receiving frees a burst in bulk; sending takes frames that were made in
  * advance from their pool in bulk; forwarding passes bursts on between two ports.
  */
+#include "latency.h"
+
+#include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
@@ -30,7 +33,7 @@ struct options {
 	unsigned burst;
 	unsigned ring;
 	unsigned first;
-	double seconds;
+	double rate, seconds;
 };
 
 struct totals {
@@ -98,6 +101,52 @@ static void round_io(const struct options *options, struct totals *totals)
 		totals->received += n;
 		totals->sent += sent;
 	}
+}
+
+/* --- how long frames are on their way --- */
+
+static void latency_receive(struct latency *l, unsigned burst)
+{
+	struct rte_mbuf *batch[BURST_MAX];
+	uint16_t n = rte_eth_rx_burst(0, 0, batch, (uint16_t)burst);
+	uint64_t now = rte_rdtsc();
+
+	for (uint16_t i = 0; i < n; i++)
+		latency_take(l, rte_pktmbuf_mtod(batch[i], uint8_t *), now);
+	if (n)
+		rte_mempool_put_bulk(buffers, (void **)batch, n);
+}
+
+static void latency_send(struct latency *l, unsigned burst)
+{
+	struct rte_mbuf *batch[BURST_MAX];
+	uint64_t now = rte_rdtsc();
+	unsigned due = latency_due(l, now, burst);
+	uint16_t n;
+
+	if (!due || rte_pktmbuf_alloc_bulk(buffers, batch, due))
+		return;
+	for (unsigned i = 0; i < due; i++)
+		latency_stamp(l, (uint8_t *)rte_pktmbuf_append(batch[i], FRAME), i, now);
+	n = rte_eth_tx_burst(0, 0, batch, (uint16_t)due);
+	if (n < due)
+		rte_mempool_put_bulk(buffers, (void **)&batch[n], due - n);
+	l->sent += n;
+}
+
+static void run_latency(const struct options *options)
+{
+	static struct latency l;
+	uint64_t limit;
+
+	latency_start(&l, rte_get_tsc_hz(), options->rate, options->seconds, rte_rdtsc());
+	/* What is under way at the end gets a tenth of a second to come back. */
+	limit = l.to + l.hertz / 10;
+	while (!ended && rte_rdtsc() < limit) {
+		latency_receive(&l, options->burst);
+		latency_send(&l, options->burst);
+	}
+	latency_print(&l);
 }
 
 /* --- ports and frames --- */
@@ -230,8 +279,9 @@ static void check(const struct options *options, struct argp_state *state)
 	if (!options->burst || !options->ring)
 		argp_error(state, "--burst and --ring are 1 at least");
 	if (strcmp(options->mode, "rx") && strcmp(options->mode, "tx") &&
-		strcmp(options->mode, "io"))
-		argp_error(state, "--mode=%s is not possible: give rx, tx or io", options->mode);
+		strcmp(options->mode, "io") && strcmp(options->mode, "latency"))
+		argp_error(state, "--mode=%s is not possible: give rx, tx, io or latency",
+			options->mode);
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -262,6 +312,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'f':
 		options->first = number("first", arg, BURST_MAX, state);
 		return 0;
+	case 'R':
+		options->rate = strtod(arg, NULL);
+		return 0;
 	case 't':
 		options->seconds = strtod(arg, NULL);
 		return 0;
@@ -281,16 +334,18 @@ int main(int argc, char **argv)
 			0},
 		{"core", 'c', "CORE", 0, "Core to poll on (1)", 0},
 		{"simd", 's', "BITS", 0, "DPDK's --force-max-simd-bitwidth", 0},
-		{"mode", 'm', "MODE", 0, "rx, tx or io (rx)", 0},
+		{"mode", 'm', "MODE", 0, "rx, tx, io or latency (rx)", 0},
 		{"burst", 'b', "PACKETS", 0, "Packets a burst (32)", 0},
 		{"ring", 'r', "ENTRIES", 0, "Entries of each ring (256)", 0},
 		{"first", 'f', "FRAMES", 0, "Frames that each port sends at first (0)", 0},
+		{"rate", 'R', "FRAMES", 0, "Frames a second for latency; 0: as many as can be (0)",
+			0},
 		{"time", 't', "SECONDS", 0, "How long to run (1)", 0},
 		{0},
 	};
 	static const struct argp argp = {list, parse, NULL,
 		"Drive vhost-user backends with DPDK's virtio-user ports, and print as a line of JSON how "
-		"many frames of 60 bytes were received and sent.",
+		"many frames of 60 bytes were received and sent; by --mode=latency, how long they took to a mirror and back.",
 		NULL, NULL, NULL};
 	struct options options = {
 		.core = "1", .mode = "rx", .burst = 32, .ring = 256, .seconds = 1};
@@ -306,7 +361,10 @@ int main(int argc, char **argv)
 	for (uint16_t port = 0; port < options.ports; port++)
 		start_port(port, &options);
 	send_first(&options);
-	run(&options);
+	if (!strcmp(options.mode, "latency"))
+		run_latency(&options);
+	else
+		run(&options);
 	for (uint16_t port = 0; port < options.ports; port++)
 		(void)rte_eth_dev_stop(port);
 	(void)rte_eal_cleanup();
