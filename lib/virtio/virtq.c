@@ -224,6 +224,13 @@ static struct layout lay_out(const struct plx_virtio *virtio, size_t entries, bo
 		layout.driver = desc_size;
 	}
 	layout.device = plx_align_up(layout.driver + driver_size, layout.align);
+	/*
+	 * Used elements of eight bytes follow a head of four. Put so, none of them lies in two
+	 * cache lines, or in two pages, where QEMU behind an IOMMU of 4 KiB pages loses the second
+	 * half.
+	 */
+	if (!packed && !virtio->transport->legacy)
+		layout.device += sizeof(struct virtq_used);
 	layout.size = plx_align_up(layout.device + device_size, layout.align);
 	return layout;
 }
