@@ -5,133 +5,9 @@
 #     forward_test.sh POLLUX FRAMES
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/lib.sh"
-
-nic_a=52:54:00:00:00:0a
-nic_b=52:54:00:00:00:0b
+. "$tests/forward.sh"
 
 begin_on_host forward_guest.sh "$1"
-
-# --- the two sides -------------------------------------------------------------------------------
-
-start_frames()
-{
-	coproc FRAMES { exec "$1" "$scratch/a.sock" "$scratch/b.sock"; }
-	at_exit "kill $FRAMES_PID 2>/dev/null"
-	hear_frames >/dev/null
-}
-
-tell_frames()
-{
-	echo "$1" >&"${FRAMES[1]}"
-}
-
-# Its next line. A run ends by itself when nothing moves, so this bound is for what has hung.
-hear_frames()
-{
-	local line
-
-	read -r -t $((2 * patience)) line <&"${FRAMES[0]}" || return 1
-	echo "$line"
-}
-
-# A crash of the emulator is a failure here, other than in in_machine(): the two sides have met by
-# then and count each other's frames, so a second try would be a second run of the whole test.
-start_machine()
-{
-	machine "--nic=stream,server=off,addr.type=unix,addr.path=$scratch/a.sock;mac=$nic_a,packed=on,rx_queue_size=1024" \
-		"--nic=stream,server=off,addr.type=unix,addr.path=$scratch/b.sock;mac=$nic_b,packed=on,rx_queue_size=1024" \
-		-- bash "$scratch/forward_guest.sh" "$scratch" >"$scratch/machine.log" 2>&1 &
-	machine_pid=$!
-	at_exit 'kill "$machine_pid" 2>/dev/null; wait "$machine_pid" 2>/dev/null'
-}
-
-answered_or_gone()
-{
-	[ -e "$scratch/$1" ] || ! kill -0 "$machine_pid" 2>/dev/null
-}
-
-wait_for_guest()
-{
-	wait_until answered_or_gone "$1"
-	[ -e "$scratch/$1" ] && return 0
-	not_ok "the guest answers" "$1 does not come; the machine says:" "$(tail "$scratch/machine.log")"
-	exit 1
-}
-
-# --- one run of pollux ---------------------------------------------------------------------------
-
-number=0
-
-# begin_forward ARGUMENTS: those of pollux fwd besides the devices and what all runs have
-begin_forward()
-{
-	number=$((number + 1))
-	put_file "$scratch/$number.run" "fwd $1 --json"
-	wait_for_guest "$number.up"
-}
-
-end_forward()
-{
-	put_file "$scratch/$number.signal" "$1"
-	wait_for_guest "$number.status"
-}
-
-# forward ARGUMENTS [OPTIONS-OF-FRAMES] [SIGNAL]
-forward()
-{
-	begin_forward "$1"
-	# No traffic for a pollux that did not start: what it said is reported by ended_well.
-	if [ "$(<"$scratch/$number.up")" = forwarding ]; then
-		tell_frames "run ${2:-}"
-		hear_frames >"$scratch/$number.frames"
-	fi
-	end_forward "${3:-INT}"
-}
-
-ended_well()
-{
-	local status said
-
-	status=$(<"$scratch/$number.status")
-	said=$(<"$scratch/$number.err")
-	echo "status $status, standard error: $said"
-	[ "$status" = 0 ] && [ "$said" = "pollux: forwarding" ]
-}
-
-frames_pass()
-{
-	json_holds 'frames["ok"] and not any(way["stale"] for way in frames["directions"])' \
-		"frames=$scratch/$number.frames"
-}
-
-# What left one port of pollux is what came out here and what came in at its other port.
-counts_agree()
-{
-	json_holds 'all(port["rx_dropped"] == port["tx_dropped"] == 0
-		and port["rx_packets"] == other["tx_packets"] == way["out_frames"] == way["sent"] + way["probes_sent"]
-		and port["rx_bytes"] == other["tx_bytes"] == way["out_bytes"] == way["sent_bytes"]
-		for port, other, way in zip(fwd["ports"], reversed(fwd["ports"]), frames["directions"]))
-		and fwd["error"] is None' \
-		"fwd=$scratch/$number.out" "frames=$scratch/$number.frames"
-}
-
-all_is_well()
-{
-	frames_pass && counts_agree && ended_well
-}
-
-# fwd_says EXPRESSION: of the object that pollux printed
-fwd_says()
-{
-	json_holds "$1" "fwd=$scratch/$number.out"
-}
-
-both=0000:00:10.0,OPTIONS\ 0000:00:11.0,OPTIONS
-
-with_options()
-{
-	echo "${both//OPTIONS/$1}"
-}
 
 # --- the tests -----------------------------------------------------------------------------------
 
@@ -216,7 +92,5 @@ modes
 restarts
 killed_under_traffic off
 killed_under_traffic on
-put_file "$scratch/quit" ""
-wait "$machine_pid"
-is "the machine ends well" $? 0
+end_machine
 tap_end
