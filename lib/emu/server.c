@@ -30,9 +30,6 @@
 /* How long a client may take for one message, and to read its answer. */
 #define CLIENT_TIMEOUT PLX_MILLISECONDS(2000)
 
-/* Commands in one turn. */
-#define COMMANDS 16
-
 enum { POLL_LISTENER, POLL_CLIENT, POLL_DOORBELLS };
 
 /* --- clients --- */
@@ -98,31 +95,32 @@ static void hurry_client(struct plx_emu_server *server)
 	drop_client(server);
 }
 
+/*
+ * One command for each look: what was notified before it was sent has been seen to by then, and
+ * what is sent while it is carried out comes after what is notified meanwhile.
+ */
 static void hear_client(struct plx_emu_server *server)
 {
-	for (unsigned i = 0; i < COMMANDS; i++) {
-		uint64_t now = plx_now();
-		int ret = plx_vfio_user_receive(&server->wire, now);
+	uint64_t now = plx_now();
+	int ret = plx_vfio_user_receive(&server->wire, now);
 
-		if (!ret)
-			return;
-		if (ret == -ENODEV) {
-			plx_log(server->log, PLX_LOG_INFO, "%s: the client has left", server->name);
-			leave_client(server);
-			return;
-		}
-		if (ret < 0)
-			(void)plx_fail(EPROTO,
-				"it sent what has no size of a message, or too many descriptors");
-		else
-			ret = plx_emu_server_command(server, now + CLIENT_TIMEOUT);
-		if (ret < 0) {
-			drop_client(server);
-			return;
-		}
+	if (!ret)
+		return;
+	if (ret == -ENODEV) {
+		plx_log(server->log, PLX_LOG_INFO, "%s: the client has left", server->name);
+		leave_client(server);
+		return;
+	}
+	if (ret < 0)
+		(void)plx_fail(
+			EPROTO, "it sent what has no size of a message, or too many descriptors");
+	else
+		ret = plx_emu_server_command(server, now + CLIENT_TIMEOUT);
+	if (ret < 0)
+		drop_client(server);
+	else
 		/* Here the next message begins. */
 		plx_vfio_user_drop(&server->wire);
-	}
 }
 
 /* --- the loop --- */

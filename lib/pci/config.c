@@ -42,8 +42,12 @@ uint32_t plx_pci_config_read32(struct plx_vfio_device *device, uint32_t offset)
 	return config_read(device, offset, &value, sizeof(value)) ? UINT32_MAX : le32toh(value);
 }
 
-static int gone(const struct plx_vfio_device *device)
+static int gone(struct plx_vfio_device *device)
 {
+	int err = plx_vfio_fault(device);
+
+	if (err)
+		return err;
 	return plx_fail(ENODEV, "%s: its configuration space reads as all ones; was it removed?",
 		device->name);
 }

@@ -233,8 +233,6 @@ static int reconnect(struct vfio_user *user)
 			user->base.name);
 	user->parted = true;
 	err = vfio_user_greet(user, patience);
-	if (err && !user->fault)
-		err = vfio_user_give_up(user, err);
 	if (!err) {
 		err = restore(user);
 		if (err && !user->fault)

@@ -360,7 +360,7 @@ int vfio_user_greet(struct vfio_user *user, uint64_t patience)
 	int fd = plx_socket_connect(&user->address, patience);
 
 	if (fd < 0)
-		return explain_connect(user, fd);
+		return vfio_user_give_up(user, explain_connect(user, fd));
 	plx_vfio_user_drop(&user->wire);
 	user->wire.socket = fd;
 	user->probe = (struct vfio_user_probe){0};

@@ -21,7 +21,7 @@
 
 struct plx_vfio_user_message {
 	struct vfio_user_header header;
-	_Alignas(8) uint8_t payload[PLX_VFIO_USER_PAYLOAD];
+	uint8_t payload[PLX_VFIO_USER_PAYLOAD] __attribute__((aligned(8)));
 	unsigned fds;
 	int fd[PLX_VFIO_USER_FDS];
 };

@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# `pollux emu` and a driver in another process: traffic, ends in every order, and what is said. Takes
+# the program's path and speaks TAP. Needs no right and no hardware.
+# shellcheck source=tests/unit/program_lib.sh
+. "$(dirname "$0")/program_lib.sh"
+
+socket=$work/card
+device=vfio-user:$socket
+server=
+
+# serve WORD...: a card behind the socket, and a moment for it to listen.
+serve()
+{
+	"$pollux" emu net "$@" --socket="$socket" --json >"$work/emu.out" 2>"$work/emu.err" &
+	server=$!
+	for _ in $(seq 200); do
+		grep -q '^pollux: serving ' "$work/emu.err" && return
+		sleep 0.05
+	done
+}
+
+# finish_server SIGNAL: it ends; its status is in served.
+finish_server()
+{
+	kill "-$1" "$server"
+	wait "$server" 2>/dev/null
+	served=$?
+}
+
+# told EXPRESSION: of the card's summary.
+told()
+{
+	cp "$work/emu.out" "$work/out"
+	[ "$(query "$1")" = True ]
+}
+
+forward()
+{
+	run timeout 60 "$pollux" fwd --page-size=4K --quiet --json "$@"
+}
+
+# --- a whole run
+serve peer=gen
+run timeout 60 "$pollux" info --trace "$device"
+verdict "info shows the handshake with a card of another process" \
+	grep -q 'DRIVER_OK re-read' "$work/out"
+forward "$device" --mode=io --time=1
+verdict "frames of a card of another process are forwarded" [ "$status" -eq 0 ]
+verdict "and counted" \
+	[ "$(query "j['ports'][0]['rx_packets'] > 1000 and j['ports'][0]['tx_packets'] > 1000")" = True ]
+finish_server TERM
+verdict "the card ends by SIGTERM with status 0" [ "$served" -eq 0 ]
+verdict "and takes its socket away" [ ! -e "$socket" ]
+verdict "it saw both drivers" told "j['clients'] == 2 and j['refused'] == 0 and j['dropped'] == 0"
+verdict "it found no fault with them" told "j['breaches'] == []"
+verdict "every frame that came back was whole" \
+	told "j['checked'] > 1000 and j['altered'] == 0 and j['doubled'] == 0"
+verdict "notifications went by eventfd" told "j['doorbells'] > 0 and j['doorbells'] == j['kicks']"
+verdict "it told of who came and went" \
+	[ "$(grep -c 'a client has the device' "$work/emu.err")" -eq 2 ]
+
+# --- two cards, and frames between them
+serve peer=gen rate=20000
+mv "$socket" "$socket.a"
+first=$server
+cp "$work/emu.err" "$work/first.err"
+"$pollux" emu net peer=sink --socket="$socket" --json >"$work/sink.out" 2>"$work/emu.err" &
+server=$!
+for _ in $(seq 200); do
+	[ -S "$socket" ] && break
+	sleep 0.05
+done
+forward "vfio-user:$socket.a" "$device" --mode=io --time=1
+verdict "frames go from one card to another" [ "$status" -eq 0 ]
+finish_server INT
+kill "$first"
+wait "$first"
+cp "$work/sink.out" "$work/emu.out"
+verdict "none that was sent came altered or twice" \
+	told "j['checked'] > 1000 and j['altered'] == 0 and j['doubled'] == 0"
+rm -f "$socket.a"
+
+# --- many queues, and the proposal's handshake
+serve peer=gen dev.queues=4
+forward "$device" --mode=io --queues=4 --time=0.5
+verdict "four pairs of queues run" [ "$status" -eq 0 ]
+run timeout 60 "$pollux" info --json "$device"
+verdict "and are told" [ "$(query "j['max_queue_pairs']")" = 4 ]
+finish_server TERM
+
+# --- ends
+serve peer=gen
+forward "$device" --mode=io --time=30 &
+driver=$!
+for _ in $(seq 200); do
+	grep -q 'has the device' "$work/emu.err" && break
+	sleep 0.05
+done
+sleep 0.5
+finish_server KILL
+wait "$driver"
+verdict "a card that is killed ends the forwarding with a sentence" \
+	grep -q 'the device is gone' "$work/err"
+verdict "its socket is left behind" [ -S "$socket" ]
+run timeout 60 "$pollux" info "$device,wait=0"
+verdict "a socket that was left behind is told of" \
+	is_refusal 1 'nobody listens at the socket: the server has ended, so start it again$'
+serve
+verdict "a new card takes its place" [ -S "$socket" ]
+run timeout 60 "$pollux" info "$device"
+verdict "and is found there" [ "$status" -eq 0 ]
+"$pollux" fwd --page-size=4K --quiet "$device" --mode=rx --time=30 >/dev/null 2>&1 &
+driver=$!
+for _ in $(seq 200); do
+	[ "$(grep -c 'has the device' "$work/emu.err")" -eq 2 ] && break
+	sleep 0.05
+done
+run timeout 60 "$pollux" info "$device"
+verdict "a second driver is turned away with a sentence" \
+	is_refusal 1 'the server hung up at VERSION: it has ended, or serves another client already$'
+kill -KILL "$driver"
+wait "$driver" 2>/dev/null
+run timeout 60 "$pollux" info "$device"
+verdict "a driver that was killed leaves the card to the next" [ "$status" -eq 0 ]
+finish_server TERM
+verdict "and without a fault" told "j['breaches'] == [] and j['turned_away'] == 1"
+
+# --- what cannot be
+run "$pollux" emu
+verdict "emu wants a device" is_refusal 64 'needs a device'
+run "$pollux" emu net
+verdict "emu wants a socket" is_refusal 64 'needs a place for its socket: add --socket=PATH$'
+run "$pollux" emu disk --socket="$socket"
+verdict "there is no emulated disk" is_refusal 1 'there is no emulated device emu:disk'
+run "$pollux" emu net event_idx=off --socket="$socket"
+verdict "an option of the driver's is none of the card's" \
+	is_refusal 64 "'event_idx' is not an option of emu:net"
+run "$pollux" emu net --socket="$work/nowhere/card"
+verdict "a folder that is not there is told of" is_refusal 1 "cannot make the server's socket"
+finish
