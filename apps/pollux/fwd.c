@@ -66,9 +66,15 @@ static int start_workers(struct fwd *fwd)
 {
 	int err = 0;
 
-	for (unsigned i = 0; !err && i < fwd->cores; i++)
-		err = plx_worker_start(
-			fwd->core[i].number, fwd_core_round, &fwd->core[i], &fwd->core[i].worker);
+	for (unsigned i = 0; !err && i < fwd->cores; i++) {
+		struct fwd_core *core = &fwd->core[i];
+		bool polls = fwd->options.idle == FWD_IDLE_POLL;
+
+		err = fwd_idle_begin(fwd, core);
+		if (!err)
+			err = plx_worker_start(core->number,
+				polls ? fwd_core_round : fwd_idle_round, core, &core->worker);
+	}
 	return err;
 }
 
@@ -98,10 +104,13 @@ static void stop_workers(struct fwd *fwd)
 	for (unsigned i = 0; i < fwd->cores; i++)
 		if (fwd->core[i].worker)
 			add_work(&fwd->work, fwd->core[i].worker);
+	for (unsigned i = 0; i < fwd->cores; i++)
+		fwd_idle_wake(&fwd->core[i]);
 	for (unsigned i = 0; i < fwd->cores; i++) {
 		int err = fwd->core[i].worker ? plx_worker_stop(fwd->core[i].worker) : 0;
 
 		fwd->core[i].worker = NULL;
+		fwd_idle_end(&fwd->core[i]);
 		if (err)
 			note_stream_failure(fwd, &fwd->core[i], err);
 	}

@@ -13,6 +13,7 @@
  *     fwd_port     devices with their pools
  *     fwd_stream   what a core does with the frames of one queue
  *     fwd_frame    the contents of frames
+ *     fwd_idle     what a core does while nothing comes
  *     fwd_csum     checksums of frames that are forwarded
  *     fwd_stats    figures, live and at the end
  *     fwd_supervise  devices that break or go, and come back
@@ -41,6 +42,11 @@ struct fwd_mode {
 /* All modes; the last has no name. */
 extern const struct fwd_mode fwd_modes[];
 
+/* What a core does while nothing comes. */
+enum fwd_idle_mode { FWD_IDLE_POLL, FWD_IDLE_ADAPTIVE, FWD_IDLE_INTERRUPT };
+/* By mode; the last is NULL. */
+extern const char *const fwd_idle_names[];
+
 struct fwd_options {
 	unsigned devices;
 	char **device;
@@ -63,6 +69,7 @@ struct fwd_options {
 	double seconds;  /* 0: until a signal */
 	double interval; /* between two looks at the rates; 0: none; negative: as the terminal has
 			    it */
+	enum fwd_idle_mode idle;
 	bool json;
 	bool quiet;
 	bool verbose;
@@ -113,11 +120,32 @@ struct fwd_stream {
 	uint8_t addresses[12]; /* destination and source of frames that leave */
 } __attribute__((aligned(PLX_CACHE_LINE)));
 
+/* Counted over all runs of a core's worker. */
+struct fwd_sleeps {
+	uint64_t sleeps;
+	uint64_t wakeups; /* those that something ended before their bound */
+	uint64_t missed;  /* those at whose bound frames were there that nobody told of */
+};
+
+/* How a core sleeps. Only the core writes while it runs, but for @ending. */
+struct fwd_idle {
+	enum fwd_idle_mode mode; /* FWD_IDLE_POLL: nothing below is in use */
+	int epoll;
+	int wake;          /* eventfd that the main thread ends a sleep by */
+	bool ending;       /* atomic: sleep no more */
+	bool in_vain;      /* the last sleep ended by its bound */
+	unsigned bound;    /* of the next sleep, in milliseconds */
+	uint64_t since;    /* nanoseconds: when frames stopped coming; 0: not known */
+	uint64_t patience; /* nanoseconds to poll on after that */
+	struct fwd_sleeps slept;
+};
+
 struct fwd_core {
 	unsigned number;
 	struct fwd_stream *streams;
 	struct plx_worker *worker;
-};
+	struct fwd_idle idle;
+} __attribute__((aligned(PLX_CACHE_LINE)));
 
 struct fwd {
 	struct fwd_options options;
@@ -131,6 +159,7 @@ struct fwd {
 	double began; /* by clock_seconds() */
 	double seconds;
 	struct plx_worker_stats work;       /* of all cores */
+	struct fwd_sleeps sleeps;           /* the same */
 	uint64_t bursts[FWD_BURST_CLASSES]; /* of all streams */
 	struct failure failure;
 };
@@ -162,6 +191,15 @@ void fwd_streams_destroy(struct fwd *fwd);
 int fwd_streams_send_first(struct fwd *fwd);
 /* A core's round, for plx_worker_start(); @arg is a struct fwd_core. */
 int fwd_core_round(void *arg);
+
+/* Before a core's worker starts. Return: 0 or -errno, with plx_error() or a failure in @fwd. */
+int fwd_idle_begin(struct fwd *fwd, struct fwd_core *core);
+/* Let it sleep no more, so that it can be stopped at once. */
+void fwd_idle_wake(struct fwd_core *core);
+/* Once it has stopped, or did not start. */
+void fwd_idle_end(struct fwd_core *core);
+/* As fwd_core_round(), for a core that may sleep. */
+int fwd_idle_round(void *arg);
 
 /* Make a valid UDP frame of @size bytes without its check sequence. @flow tells frames apart. */
 void fwd_frame_build(uint8_t *frame, uint16_t size, const uint8_t addresses[12], uint16_t flow);

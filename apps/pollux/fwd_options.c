@@ -30,6 +30,7 @@ enum {
 	KEY_PAGE_SIZE,
 	KEY_RETRIES,
 	KEY_TX_FIRST,
+	KEY_IDLE,
 	KEY_RECOVER,
 };
 
@@ -58,6 +59,9 @@ static const struct argp_option argp_options[] = {
 		"UDP frames that each port sends at first, 0 to 256, so that a ring of ports has something to forward (default: 0)",
 		0},
 	{"ip", KEY_IP, "A.B.C.D", 0, "The address that echo answers for", 0},
+	{"idle", KEY_IDLE, "MODE", 0,
+		"While nothing comes: poll, adaptive (poll on for a moment, then sleep) or interrupt (sleep at once) (default: poll)",
+		0},
 	{"time", KEY_TIME, "SECONDS", 0, "How long to run (default: until a signal)", 0},
 	{"stats", KEY_STATS, "SECONDS", 0,
 		"Show rates this often; 0 is never (default: 1 on a terminal, else 0)", 0},
@@ -86,6 +90,14 @@ static const struct fwd_mode *read_mode(const char *name)
 		if (!strcmp(mode->name, name))
 			return mode;
 	refuse_mode(name);
+}
+
+static enum fwd_idle_mode read_idle(const char *name)
+{
+	for (unsigned i = 0; fwd_idle_names[i]; i++)
+		if (!strcmp(fwd_idle_names[i], name))
+			return (enum fwd_idle_mode)i;
+	usage_error("--idle=%s is not possible: the choices are poll, adaptive, interrupt", name);
 }
 
 static cpu_set_t *allowed_cores(size_t *size)
@@ -267,6 +279,9 @@ static void check_together(const struct fwd_options *options)
 	if (options->mode->answers && !options->ip)
 		usage_error("--mode=%s needs --ip=A.B.C.D, the address to answer for",
 			options->mode->name);
+	if (options->mode->generates && options->idle != FWD_IDLE_POLL)
+		usage_error("--mode=%s is never idle: leave out --idle=%s", options->mode->name,
+			fwd_idle_names[options->idle]);
 	if (options->peers > options->devices)
 		usage_error("--peer names %u addresses for %u ports: name one for each at most",
 			options->peers, options->devices);
@@ -330,6 +345,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_PAGE_SIZE:
 		options->page_size = read_page_size(arg);
+		return 0;
+	case KEY_IDLE:
+		options->idle = read_idle(arg);
 		return 0;
 	case KEY_QUIET:
 		options->quiet = true;

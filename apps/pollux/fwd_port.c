@@ -79,6 +79,7 @@ static int configure_port(struct fwd *fwd, struct fwd_port *port)
 	config.rx_ring = fwd->options.rx_ring;
 	config.tx_ring = fwd->options.tx_ring;
 	config.pool = port->pool;
+	config.interrupts = fwd->options.idle != FWD_IDLE_POLL;
 	if (fwd->options.mode->offloads)
 		config.offloads = ALL_OFFLOADS;
 	return plx_eth_configure(port->eth, &config);

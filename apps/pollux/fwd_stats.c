@@ -200,9 +200,23 @@ static double empty_share(const uint64_t bursts[FWD_BURST_CLASSES])
 	return all ? (double)bursts[0] / (double)all : 0;
 }
 
+/* Sleeps of all cores. */
+static struct fwd_sleeps sum_sleeps(const struct fwd *fwd)
+{
+	struct fwd_sleeps sum = {0};
+
+	for (unsigned i = 0; i < fwd->cores; i++) {
+		sum.sleeps += read_counter(&fwd->core[i].idle.slept.sleeps);
+		sum.wakeups += read_counter(&fwd->core[i].idle.slept.wakeups);
+		sum.missed += read_counter(&fwd->core[i].idle.slept.missed);
+	}
+	return sum;
+}
+
 void fwd_stats_take(struct fwd *fwd)
 {
 	sum_bursts(fwd, fwd->bursts);
+	fwd->sleeps = sum_sleeps(fwd);
 	for (unsigned i = 0; i < fwd->ports; i++) {
 		struct fwd_port *port = &fwd->port[i];
 
@@ -225,6 +239,29 @@ static double idle_share(const struct fwd *fwd)
 	uint64_t all = fwd->work.busy_cycles + fwd->work.idle_cycles;
 
 	return all ? (double)fwd->work.idle_cycles / (double)all : 0;
+}
+
+static void add_idle(struct json_object *root, const struct fwd *fwd)
+{
+	struct json_object *object = must_have(json_object_new_object());
+	const struct fwd_sleeps *sum = &fwd->sleeps;
+
+	json_add_string(object, "mode", fwd_idle_names[fwd->options.idle]);
+	json_add_number(object, "sleeps", sum->sleeps);
+	json_add_number(object, "wakeups", sum->wakeups);
+	json_add_number(object, "missed", sum->missed);
+	(void)json_object_object_add(root, "idle", object);
+}
+
+static void print_idle(const struct fwd *fwd)
+{
+	const struct fwd_sleeps *sum = &fwd->sleeps;
+
+	if (fwd->options.idle == FWD_IDLE_POLL)
+		return;
+	(void)printf("slept %llu times, woken %llu times, %llu interrupts missed\n",
+		(unsigned long long)sum->sleeps, (unsigned long long)sum->wakeups,
+		(unsigned long long)sum->missed);
 }
 
 static void print_summary(const struct fwd *fwd)
@@ -258,6 +295,7 @@ static void print_summary(const struct fwd *fwd)
 	if (fwd->work.work)
 		(void)printf(", %.1f cycles for each packet", cycles_per_packet(fwd));
 	(void)printf("\n");
+	print_idle(fwd);
 }
 
 static void add_port(struct json_object *list, const struct fwd *fwd, const struct fwd_port *port)
@@ -311,6 +349,7 @@ static void print_json(const struct fwd *fwd)
 	json_add_real(root, "idle_share", idle_share(fwd), 4);
 	json_add_real(root, "empty_polls", empty_share(fwd->bursts), 4);
 	add_bursts(root, fwd->bursts);
+	add_idle(root, fwd);
 	json_add_string(root, "error", fwd->failure.sentence);
 	json_print(root);
 }

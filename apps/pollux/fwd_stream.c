@@ -314,7 +314,8 @@ int fwd_streams_create(struct fwd *fwd)
 
 	fwd->stream = must_have(aligned_alloc(PLX_CACHE_LINE, total * sizeof(*fwd->stream)));
 	fwd->cores = fwd->options.cores < total ? fwd->options.cores : (unsigned)total;
-	fwd->core = must_have(calloc(fwd->cores, sizeof(*fwd->core)));
+	fwd->core = must_have(aligned_alloc(PLX_CACHE_LINE, fwd->cores * sizeof(*fwd->core)));
+	memset(fwd->core, 0, fwd->cores * sizeof(*fwd->core));
 	for (unsigned i = 0; i < fwd->cores; i++)
 		fwd->core[i].number = fwd->options.core[i];
 	for (unsigned i = 0; !err && i < total; i++) {

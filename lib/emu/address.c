@@ -36,6 +36,7 @@
  *     dev.handshake=modern|device-ok
  *                            what it speaks (modern, or device-ok with the driver's
  *                            handshake=device-ok)
+ *     dev.mute=on|off        whether it keeps all interrupts to itself, as no card should (off)
  *     dev.junk_len=on|off    whether used lengths of what it only reads are junk (off)
  *     dev.seed=NUMBER        makes it choose at random what the standard leaves open (0: never)
  *
@@ -158,6 +159,8 @@ static int take_languages(struct plx_emu_config *config, struct plx_address *add
 		found = plx_address_choice(address, "veto", vetoes, &veto);
 	if (found >= 0)
 		found = plx_address_bool(address, "dev.junk_len", &config->junk_len);
+	if (found >= 0)
+		found = plx_address_bool(address, "dev.mute", &config->mute);
 	if (found >= 0 && veto != PLX_EMU_VETO_NONE &&
 		(interface == PLX_EMU_LEGACY_ONLY || driver_wants(address, "legacy", "on")))
 		return plx_fail(EINVAL,

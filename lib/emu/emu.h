@@ -217,6 +217,7 @@ struct plx_emu_config {
 	uint64_t rate;       /* generated frames a second over all pairs; 0: as buffers come */
 	uint64_t seed;       /* 0: always the plain choice */
 	bool thread;         /* runs by itself */
+	bool mute;           /* never interrupts, whatever the driver asks for */
 	bool junk_len;    /* used lengths of what it only reads mean nothing, as in old devices */
 	bool gone_silent; /* once it is unplugged accesses fail, and do not read as all ones */
 	uint64_t gone_after; /* register accesses until it is unplugged; 0: it stays */

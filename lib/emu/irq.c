@@ -78,7 +78,7 @@ int plx_emu_set_irqs(
 
 static void signal(struct plx_emu *emu, int fd, int32_t vector)
 {
-	if (fd < 0)
+	if (fd < 0 || emu->config.mute)
 		return;
 	emu->stats.interrupts++;
 	plx_emu_event(emu, PLX_EMU_INTERRUPT, PLX_EMU_MSIX, vector, 0, 0);

@@ -19,7 +19,10 @@ extern "C" {
 struct plx_worker;
 
 /**
- * typedef plx_worker_fn - One round of a worker's work; runs to completion and never sleeps.
+ * typedef plx_worker_fn - One round of a worker's work; runs to completion.
+ *
+ * A round that found nothing may sleep, with a bound, before it returns 0: its sleep is idle time.
+ * Who does that wakes it before plx_worker_stop(), which waits for the round's end.
  *
  * Return: What was done: the number of packets or requests handled. 0 counts the round as idle. A
  * negative errno ends the worker.
