@@ -78,6 +78,9 @@ unsigned doctor_last_core(void);
 doctor_check_fn doctor_iommu, doctor_vfio_pci, doctor_iommu_driver, doctor_noiommu,
 	doctor_vfio_node, doctor_memlock, doctor_devices;
 
+/* Whether this process may pin so much memory. */
+bool doctor_may_pin(const struct doctor *doctor, uint64_t bytes);
+
 /* doctor_speed.c: what makes it fast */
 doctor_check_fn doctor_hugepages, doctor_isolation, doctor_governor, doctor_numa;
 

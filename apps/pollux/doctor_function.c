@@ -80,7 +80,9 @@ void doctor_look_at(struct doctor *doctor)
 	look->used = plx_pci_check_unused(&function->address);
 	if (look->used)
 		look->user = must_have(strdup(plx_error()));
-	if (!look->used && !machine_why_not(doctor->machine, function, why))
+	/* Opening pins memory, and what there is too little of is told already. */
+	if (!look->used && doctor_may_pin(doctor, doctor->pinned) &&
+		!machine_why_not(doctor->machine, function, why))
 		open_device(look, doctor->place);
 	else
 		ask_kernel(look, doctor->place);

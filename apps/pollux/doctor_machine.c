@@ -173,6 +173,12 @@ static bool has_ipc_lock(void)
 	       count == UINT32_MAX;
 }
 
+bool doctor_may_pin(const struct doctor *doctor, uint64_t bytes)
+{
+	return doctor->machine->memlock_unlimited || doctor->machine->memlock >= bytes ||
+	       has_ipc_lock();
+}
+
 void doctor_memlock(const struct doctor *doctor, struct doctor_finding *finding)
 {
 	const struct machine *machine = doctor->machine;
@@ -187,7 +193,7 @@ void doctor_memlock(const struct doctor *doctor, struct doctor_finding *finding)
 		return doctor_ok(finding, "this process may pin as much memory as it likes");
 	(void)format_size(limit_text, machine->memlock);
 	(void)format_size(one_text, one);
-	if (machine->memlock >= two)
+	if (doctor_may_pin(doctor, two))
 		return doctor_ok(finding, "%s of memory may be pinned, and a device takes about %s",
 			limit_text, one_text);
 	(void)getrlimit(RLIMIT_MEMLOCK, &limit);
@@ -201,7 +207,7 @@ void doctor_memlock(const struct doctor *doctor, struct doctor_finding *finding)
 				  "--ulimit memlock=%llu)",
 				doctor_user(), kilobytes, geteuid() ? "sudo " : "", kilobytes,
 				kilobytes * 1024);
-	if (machine->memlock < one)
+	if (!doctor_may_pin(doctor, one))
 		doctor_fault(finding, remedy,
 			"%s of memory may be pinned, and a device with a pool of the usual size "
 			"takes %s",
