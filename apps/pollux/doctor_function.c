@@ -218,13 +218,26 @@ static char *node_remedy(const char *node, const struct stat *status)
 		doctor_user(), node);
 }
 
+/* Whether the function may be had by iommufd and its own file, which need no group's. */
+static bool has_own_node(const struct plx_pci_function *function, struct doctor_finding *finding)
+{
+	char *node = machine_node(function);
+	bool may = node && !access(node, R_OK | W_OK) && !access("/dev/iommu", R_OK | W_OK);
+
+	if (may)
+		doctor_ok(finding, "%s may be opened", node);
+	free(node);
+	return may;
+}
+
 void doctor_group_node(const struct doctor *doctor, struct doctor_finding *finding)
 {
 	const struct plx_pci_function *function = doctor->function;
 	struct stat status;
 	char node[64];
 
-	if (strcmp(function->driver, "vfio-pci") != 0 || function->iommu_group < 0)
+	if (strcmp(function->driver, "vfio-pci") != 0 || function->iommu_group < 0 ||
+		has_own_node(function, finding))
 		return;
 	(void)snprintf(node, sizeof(node), "/dev/vfio/%s%d",
 		is_unprotected(function) ? "noiommu-" : "", function->iommu_group);

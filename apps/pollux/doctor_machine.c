@@ -112,9 +112,8 @@ void doctor_vfio_pci(const struct doctor *doctor, struct doctor_finding *finding
 void doctor_iommu_driver(const struct doctor *doctor, struct doctor_finding *finding)
 {
 	bool type1 = !access("/sys/module/vfio_iommu_type1", F_OK);
-	bool iommufd = !access("/dev/iommu", F_OK);
+	bool iommufd = doctor->machine->iommufd;
 
-	(void)doctor;
 	if (type1 || iommufd)
 		doctor_ok(finding, "%s%s%s", type1 ? "vfio_iommu_type1 is loaded" : "",
 			type1 && iommufd ? ", and " : "", iommufd ? "iommufd is there" : "");
@@ -137,8 +136,10 @@ void doctor_noiommu(const struct doctor *doctor, struct doctor_finding *finding)
 
 void doctor_vfio_node(const struct doctor *doctor, struct doctor_finding *finding)
 {
-	static const char node[] = "/dev/vfio/vfio";
+	static const char node[] = "/dev/vfio/vfio", iommufd[] = "/dev/iommu";
 
+	if (access(node, R_OK | W_OK) && !access(iommufd, R_OK | W_OK))
+		return doctor_ok(finding, "%s may be opened", iommufd);
 	/* The driver brings it, so that there is one fault and not two. */
 	if (access(node, F_OK) && !doctor->machine->vfio_pci)
 		return;

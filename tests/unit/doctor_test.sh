@@ -189,8 +189,11 @@ rm "$work/dev/vfio/vfio"
 put sys/devices/system/cpu/nohz_full '(null)'
 doctor
 finds 'iommufd is as good' iommu-driver ok iommufd
-finds 'a node that was not passed in' vfio-node fault 'no /dev/vfio/vfio.*--device=/dev/vfio/vfio' 'modprobe vfio'
+finds 'and needs no other node' vfio-node ok /dev/iommu
 finds 'cores that are isolated, but not from the timer' isolation warning 'nohz_full' 'nohz_full='
+rm "$work/dev/iommu"
+doctor
+finds 'a node that was not passed in' vfio-node fault 'no /dev/vfio/vfio.*--device=/dev/vfio/vfio' 'modprobe vfio'
 
 # --- memory to pin -------------------------------------------------------------------------------
 
@@ -279,6 +282,11 @@ finds 'another that does not hold the group' group ok '0000:00:04.0 .pcieport.'
 finds 'the node of the group' group-node ok /dev/vfio/7
 finds 'a device that seems ready is opened, and what VFIO says is told' open fault 'VFIO' 'Pollux'
 rm "$work/dev/vfio/7"
+mkdir -p "$work/sys/bus/pci/devices/$nic/vfio-dev/vfio3" "$work/dev/vfio/devices"
+touch "$work/dev/iommu" "$work/dev/vfio/devices/vfio3"
+doctor $nic
+finds 'a file of its own, beside iommufd' group-node ok /dev/vfio/devices/vfio3
+rm "$work/dev/iommu"
 doctor $nic
 finds 'a node that was not passed in' group-node fault 'no /dev/vfio/7' '--device=/dev/vfio/7'
 
