@@ -21,6 +21,11 @@
 /* Descriptors that one frame may take for sending. */
 #define NET_SEGMENTS_MAX 32
 
+/* A frame of so many descriptors goes through an indirect table, if it does not need a longer one.
+ */
+#define NET_TABLE_MIN 3
+#define NET_TABLE_MAX 16
+
 /* Polls that find nothing until a receive ring is filled up although it is not half empty. */
 #define NET_QUIET_POLLS 256
 

@@ -217,6 +217,12 @@ static struct plx_virtq_buffer header_buffer(const struct net_txq *queue, struct
 		plx_packet_data_iova(packet) - queue->header_len, queue->header_len};
 }
 
+/* Whether so many buffers take one descriptor that stands for them all. */
+static bool goes_through_table(const struct net_txq *queue, unsigned buffers)
+{
+	return buffers >= NET_TABLE_MIN && plx_virtq_takes_table(queue->vq, buffers);
+}
+
 /* Add a frame of several segments, or one whose header lies apart. */
 static void add_chain(
 	struct net_txq *queue, struct plx_packet *packet, unsigned segments, bool apart)
@@ -240,7 +246,10 @@ static void add_chain(
 		buffers[0].iova -= queue->header_len;
 		buffers[0].len += queue->header_len;
 	}
-	plx_virtq_add(queue->vq, buffers, count, 0, packet, queue->vq->is_packed);
+	if (goes_through_table(queue, count))
+		plx_virtq_add_table(queue->vq, buffers, count, packet, queue->vq->is_packed);
+	else
+		plx_virtq_add(queue->vq, buffers, count, 0, packet, queue->vq->is_packed);
 }
 
 enum outcome { SENT, DROPPED, NO_ROOM };
@@ -249,6 +258,7 @@ enum outcome { SENT, DROPPED, NO_ROOM };
 static enum outcome send_singly(struct net_txq *queue, struct plx_packet *packet)
 {
 	bool apart = queue->header_apart || plx_packet_headroom(packet) < queue->header_len;
+	unsigned descriptors;
 	uint32_t len;
 	unsigned segments = measure(
 		packet, MIN((unsigned)queue->vq->size - apart, (unsigned)NET_SEGMENTS_MAX), &len);
@@ -266,9 +276,10 @@ static enum outcome send_singly(struct net_txq *queue, struct plx_packet *packet
 		return DROPPED;
 	}
 	/* What is enough for frames of one segment may not be enough for this one. */
-	if (segments + apart > queue->vq->free_count)
+	descriptors = goes_through_table(queue, segments + apart) ? 1 : segments + apart;
+	if (descriptors > queue->vq->free_count)
 		reclaim(queue, queue->vq->is_packed);
-	if (segments + apart > queue->vq->free_count || queue->vq->fault)
+	if (descriptors > queue->vq->free_count || queue->vq->fault)
 		return NO_ROOM;
 	add_chain(queue, packet, segments, apart);
 	queue->odd = (uint16_t)(queue->odd + !is_plain(queue, packet));
@@ -470,6 +481,8 @@ int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
 		return err;
 	err = plx_virtq_create(
 		net->virtio, (uint16_t)VIRTIO_NET_TXQ(pair), entries, 1024, &queue->vq);
+	if (!err)
+		err = plx_virtq_create_tables(queue->vq, NET_TABLE_MAX);
 	if (err)
 		return err;
 	queue->reclaim_below = queue->vq->size / 4;
@@ -481,12 +494,15 @@ int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
 
 void net_tx_run(struct net_txq *queue)
 {
-	/* [packed][in order] */
-	static const char *const names[2][2] = {
-		{"split", "split, in order"}, {"packed", "packed, in order"}};
+	/* [packed][in order][tables] */
+	static const char *const names[2][2][2] = {
+		{{"split", "split, indirect"}, {"split, in order", "split, in order, indirect"}},
+		{{"packed", "packed, indirect"},
+			{"packed, in order", "packed, in order, indirect"}},
+	};
 	bool packed = queue->vq->is_packed;
 
-	queue->path = names[packed][queue->vq->in_order];
+	queue->path = names[packed][queue->vq->in_order][queue->vq->tables != NULL];
 	queue->base.burst = packed ? transmit_packed : transmit_split;
 	queue->base.prepare = prepare;
 }

@@ -18,7 +18,7 @@ static const char ground_missing[] = "depends on a feature that is missing";
 static const struct plx_feature_entry common[] = {
 	{VIRTIO_F_NOTIFY_ON_EMPTY, "F_NOTIFY_ON_EMPTY", "notify_on_empty", LEGACY_ONLY, NULL, NULL},
 	{VIRTIO_F_ANY_LAYOUT, "F_ANY_LAYOUT", "any_layout", LEGACY_ONLY, NULL, NULL},
-	{VIRTIO_F_INDIRECT_DESC, "F_INDIRECT_DESC", "indirect", NOT_USED, NULL, NULL},
+	{VIRTIO_F_INDIRECT_DESC, "F_INDIRECT_DESC", "indirect", NULL, NULL, NULL},
 	{VIRTIO_F_EVENT_IDX, "F_EVENT_IDX", "event_idx", NULL, NULL, NULL},
 	{VIRTIO_F_VERSION_1, "F_VERSION_1", "version_1", NULL, NULL, NULL},
 	{VIRTIO_F_ACCESS_PLATFORM, "F_ACCESS_PLATFORM", "access_platform", NULL, NULL, NULL},

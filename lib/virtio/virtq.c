@@ -398,6 +398,22 @@ free_queue:
 	return err;
 }
 
+int plx_virtq_create_tables(struct plx_virtq *queue, uint16_t entries)
+{
+	size_t size = sizeof(struct virtq_desc) * entries * queue->size;
+	int err;
+
+	if (!plx_virtio_has(queue->virtio, VIRTIO_F_INDIRECT_DESC))
+		return 0;
+	err = plx_mem_alloc(queue->mem, size, PLX_CACHE_LINE, queue->virtio->numa_node,
+		PLX_MEM_READ_ONLY, &queue->tables);
+	if (err)
+		return err;
+	queue->tables_iova = plx_mem_iova(queue->mem, queue->tables);
+	queue->table_entries = entries;
+	return 0;
+}
+
 void plx_virtq_disconnect(struct plx_virtq *queue)
 {
 	plx_mmio_close(&queue->doorbell.window);
@@ -407,6 +423,7 @@ void plx_virtq_destroy(struct plx_virtq *queue)
 {
 	if (!queue)
 		return;
+	plx_mem_free(queue->mem, queue->tables);
 	plx_mem_free(queue->mem, queue->memory);
 	free(queue);
 }

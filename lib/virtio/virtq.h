@@ -134,6 +134,11 @@ struct plx_virtq {
 	uint64_t withheld; /* plx_cycles() since when nothing moved behind one; 0: not measured */
 	struct plx_virtq_counters counters;
 
+	/* Indirect tables, one of @table_entries for each id; NULL when there are none. */
+	void *tables;
+	uint64_t tables_iova;
+	uint16_t table_entries;
+
 	/* What only control calls touch, and a queue on which nothing moves. */
 	uint64_t looked; /* plx_cycles() when it was last seen whether there is a device */
 	struct plx_virtq_stall stall;
@@ -158,6 +163,14 @@ struct plx_virtq {
  */
 int plx_virtq_create(struct plx_virtio *virtio, uint16_t index, uint16_t size, uint16_t limit,
 	struct plx_virtq **queue);
+
+/*
+ * plx_virtq_create_tables() - Give a queue an indirect table for each id, which chains of up to
+ * @entries buffers may go through, if the device takes such (2.7.5.3, 2.8.8).
+ *
+ * Return: 0, also when the device does not; -ENOMEM.
+ */
+int plx_virtq_create_tables(struct plx_virtq *queue, uint16_t entries);
 
 /* Close the doorbell, while the device is still there. */
 void plx_virtq_disconnect(struct plx_virtq *queue);
@@ -245,6 +258,18 @@ static __always_inline_fn uint16_t plx_virtq_take_id(struct plx_virtq *queue, ui
 static __always_inline_fn void plx_virtq_return_id(struct plx_virtq *queue, uint16_t id)
 {
 	queue->free[(uint16_t)(queue->free_first + queue->free_ids++) & queue->free_mask] = id;
+}
+
+/* Whether so many buffers may go through a table, and take one descriptor of the ring. */
+static __always_inline_fn bool plx_virtq_takes_table(const struct plx_virtq *queue, unsigned count)
+{
+	return queue->tables && count <= queue->table_entries;
+}
+
+/* The id that plx_virtq_take_id() takes next. */
+static __always_inline_fn uint16_t plx_virtq_next_id(const struct plx_virtq *queue, uint16_t turn)
+{
+	return queue->ordered ? turn : queue->free[queue->free_first & queue->free_mask];
 }
 
 /*

@@ -25,7 +25,7 @@
  */
 static __always_inline_fn void plx_virtq_packed_add(struct plx_virtq *queue,
 	const struct plx_virtq_buffer *buffers, const unsigned readable, const unsigned writable,
-	void *cookie)
+	void *cookie, const uint16_t more)
 {
 	struct plx_virtq_packed *ring = &queue->packed;
 	const unsigned count = readable + writable;
@@ -34,7 +34,7 @@ static __always_inline_fn void plx_virtq_packed_add(struct plx_virtq *queue,
 
 	for (unsigned i = 0; i < count; i++) {
 		struct virtq_packed_desc *desc = &ring->desc[ring->avail_at];
-		uint16_t flags = ring->avail_flags;
+		uint16_t flags = ring->avail_flags | more;
 
 		if (i >= readable) {
 			flags |= VIRTQ_DESC_F_WRITE;
@@ -61,6 +61,26 @@ static __always_inline_fn void plx_virtq_packed_add(struct plx_virtq *queue,
 	queue->cookie[id] = cookie;
 	plx_virtq_begin_chain(queue, id, room, count);
 	queue->in_flight++;
+}
+
+/* plx_virtq_packed_add_table() - As plx_virtq_split_add_table(); entries have no links (2.8.8). */
+static __always_inline_fn void plx_virtq_packed_add_table(struct plx_virtq *queue,
+	const struct plx_virtq_buffer *buffers, const unsigned count, void *cookie)
+{
+	uint16_t id = plx_virtq_next_id(queue, queue->packed.avail_at);
+	size_t at = (size_t)id * queue->table_entries;
+	struct virtq_packed_desc *table = (struct virtq_packed_desc *)queue->tables + at;
+	struct plx_virtq_buffer whole = {
+		queue->tables_iova + sizeof(*table) * at, (uint32_t)sizeof(*table) * count};
+
+	for (unsigned i = 0; i < count; i++)
+		table[i] = (struct virtq_packed_desc){
+			plx_shared64(buffers[i].iova),
+			plx_shared32(buffers[i].len),
+			plx_shared16(0),
+			plx_shared16(0),
+		};
+	plx_virtq_packed_add(queue, &whole, 1, 0, cookie, VIRTQ_DESC_F_INDIRECT);
 }
 
 /* Let the device see all that was added: the rest first, then the first one's flags (2.8.21.1). */

@@ -16,9 +16,19 @@ static __always_inline_fn void plx_virtq_add(struct plx_virtq *queue,
 	void *cookie, const bool packed)
 {
 	if (packed)
-		plx_virtq_packed_add(queue, buffers, readable, writable, cookie);
+		plx_virtq_packed_add(queue, buffers, readable, writable, cookie, 0);
 	else
-		plx_virtq_split_add(queue, buffers, readable, writable, cookie);
+		plx_virtq_split_add(queue, buffers, readable, writable, cookie, 0);
+}
+
+static __always_inline_fn void plx_virtq_add_table(struct plx_virtq *queue,
+	const struct plx_virtq_buffer *buffers, const unsigned count, void *cookie,
+	const bool packed)
+{
+	if (packed)
+		plx_virtq_packed_add_table(queue, buffers, count, cookie);
+	else
+		plx_virtq_split_add_table(queue, buffers, count, cookie);
 }
 
 static __always_inline_fn void plx_virtq_publish(struct plx_virtq *queue, const bool packed)

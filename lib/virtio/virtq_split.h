@@ -31,10 +31,11 @@ static inline struct plx_shared16 *plx_virtq_split_avail_event(const struct plx_
  * @readable: buffers of the first kind
  * @writable: buffers of the second kind; together at least 1, at most queue->free_count
  * @cookie: handed back with the chain; not NULL
+ * @more: VIRTQ_DESC_F_INDIRECT for a table, or 0; a constant
  */
 static __always_inline_fn void plx_virtq_split_add(struct plx_virtq *queue,
 	const struct plx_virtq_buffer *buffers, const unsigned readable, const unsigned writable,
-	void *cookie)
+	void *cookie, const uint16_t more)
 {
 	struct plx_virtq_split *ring = &queue->split;
 	const unsigned count = readable + writable;
@@ -45,7 +46,7 @@ static __always_inline_fn void plx_virtq_split_add(struct plx_virtq *queue,
 	uint32_t room = 0;
 
 	for (unsigned i = 0; i < count; i++) {
-		uint16_t flags = i < readable ? 0 : VIRTQ_DESC_F_WRITE;
+		uint16_t flags = i < readable ? more : more | VIRTQ_DESC_F_WRITE;
 		uint16_t next = 0;
 
 		if (i >= readable)
@@ -68,6 +69,35 @@ static __always_inline_fn void plx_virtq_split_add(struct plx_virtq *queue,
 	plx_virtq_begin_chain(queue, head, room, count);
 	plx_shared16_write(&ring->avail->ring[ring->avail_idx++ & mask], head);
 	queue->in_flight++;
+}
+
+/*
+ * plx_virtq_split_add_table() - As plx_virtq_split_add(), through an indirect table. The entries
+ * are in sequence, as a device in order wants them (2.7.5.3.1).
+ * @count: buffers that the device reads, so that plx_virtq_takes_table(); and one descriptor is
+ * free
+ */
+static __always_inline_fn void plx_virtq_split_add_table(struct plx_virtq *queue,
+	const struct plx_virtq_buffer *buffers, const unsigned count, void *cookie)
+{
+	uint16_t turn = (uint16_t)(queue->first + queue->size - queue->free_count);
+	uint16_t id = plx_virtq_next_id(queue, turn & (uint16_t)(queue->size - 1));
+	size_t at = (size_t)id * queue->table_entries;
+	struct virtq_desc *table = (struct virtq_desc *)queue->tables + at;
+	struct plx_virtq_buffer whole = {
+		queue->tables_iova + sizeof(*table) * at, (uint32_t)sizeof(*table) * count};
+
+	for (unsigned i = 0; i < count; i++) {
+		bool last = i + 1 == count;
+
+		table[i] = (struct virtq_desc){
+			plx_shared64(buffers[i].iova),
+			plx_shared32(buffers[i].len),
+			plx_shared16(last ? 0 : VIRTQ_DESC_F_NEXT),
+			plx_shared16(last ? 0 : (uint16_t)(i + 1)),
+		};
+	}
+	plx_virtq_split_add(queue, &whole, 1, 0, cookie, VIRTQ_DESC_F_INDIRECT);
 }
 
 /* Let the device see all that was added: its descriptors first, then the index (2.7.13). */

@@ -107,6 +107,7 @@ TEST_P(NetFrames, BytesBeyondTheUsedLengthAreNoPartOfAFrame)
 
 TEST_P(NetFrames, SegmentIsADescriptor)
 {
+	plx_emu_config_offer(&config, VIRTIO_F_INDIRECT_DESC, false);
 	for (unsigned segments : {1u, 2u, 4u}) {
 		auto frame = make_frame(64, segments);
 		unsigned taken = 0;
@@ -121,11 +122,36 @@ TEST_P(NetFrames, SegmentIsADescriptor)
 	}
 }
 
+/* Two are not worth a table, and a table has an end. */
+TEST_P(NetFrames, SegmentsOfATableAreOneDescriptor)
+{
+	config.queue_size = 64;
+	for (unsigned segments : {1u, 2u, 3u, 16u, 17u}) {
+		auto frame = make_frame(68, segments);
+		std::vector<size_t> pieces(segments, 68 / segments);
+		bool table = segments >= 3 && segments <= 16;
+		unsigned taken = 0;
+
+		pieces[0] += 68 % segments;
+		run();
+		plx_emu_hold(card, 1, true);
+		while (taken < 1000 && send(build(frame, pieces)) == 1)
+			taken++;
+		EXPECT_EQ(taken, 64u / (table ? 1 : segments)) << segments;
+		plx_emu_hold(card, 1, false);
+		step();
+		for (unsigned i = 0; i < taken; i++)
+			ASSERT_EQ(sent(), frame);
+		close();
+	}
+}
+
 TEST_P(NetFrames, FrameIsTakenWholeOrNotAtAll)
 {
 	auto frame = make_frame(60, 1), chain = make_frame(90, 2);
 	unsigned count = 0;
 
+	plx_emu_config_offer(&config, VIRTIO_F_INDIRECT_DESC, false);
 	run();
 	plx_emu_hold(card, 1, true);
 	for (; count < 254; count++)

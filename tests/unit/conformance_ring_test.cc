@@ -275,7 +275,7 @@ class Beside : public ::testing::TestWithParam<Layout>
 	bool collect_some()
 	{
 		void *cookies[kBatch];
-		uint32_t len[64];
+		uint32_t len[kBatch + 1]; /* they may be written in fours */
 		unsigned n;
 		bool odd;
 
@@ -435,6 +435,49 @@ TEST_P(RingParts, ChainsUseNoTables)
 
 		EXPECT_FALSE(flags & VIRTQ_DESC_F_INDIRECT);
 		EXPECT_EQ(!!(flags & VIRTQ_DESC_F_WRITE), i == 1) << "readable before writable";
+	}
+}
+
+/* Through a table, where that was agreed on: one descriptor, and entries in sequence. */
+TEST_P(RingParts, TableIsOneDescriptorAndItsEntriesAreInSequence)
+{
+	const uint16_t allowed = packed ? 0 : VIRTQ_DESC_F_NEXT;
+	struct plx_virtq_buffer buffers[4];
+
+	ASSERT_EQ(plx_virtq_create_tables(queue, 4), 0);
+	EXPECT_FALSE(plx_virtq_takes_table(queue, 2)) << "nobody agreed on tables";
+	plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_INDIRECT_DESC);
+	ASSERT_EQ(plx_virtq_create_tables(queue, 4), 0);
+	EXPECT_FALSE(plx_virtq_takes_table(queue, 5)) << "longer than a table";
+	for (unsigned i = 0; i < 4; i++)
+		buffers[i] = {address_of(7, i), length_of(7, i)};
+	for (unsigned n = 0; n < 3; n++) {
+		const struct virtq_desc *desc = &queue->split.desc[n];
+		const uint8_t *table = (const uint8_t *)queue->tables + n * 4 * 16;
+		/* Both layouts have address and length in one place. */
+		plx_virtq_add_table(queue, buffers, 4, cookie_of(7), packed);
+		plx_virtq_publish(queue, packed);
+		EXPECT_EQ(queue->free_count, size - n - 1);
+		EXPECT_EQ(plx_shared64_read(&desc->addr), plx_mem_iova(mem, table));
+		EXPECT_EQ(plx_shared32_read(&desc->len), 4u * 16);
+		EXPECT_EQ((packed ? plx_shared16_read(&queue->packed.desc[n].flags)
+				  : plx_shared16_read(&desc->flags)) &
+				  (VIRTQ_DESC_F_INDIRECT | VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_WRITE),
+			VIRTQ_DESC_F_INDIRECT);
+		for (unsigned i = 0; i < 4; i++) {
+			const auto *entry = (const struct virtq_desc *)table + i;
+			const auto *other = (const struct virtq_packed_desc *)table + i;
+			bool last = i == 3;
+
+			EXPECT_EQ(plx_shared64_read(&entry->addr), address_of(7, i));
+			EXPECT_EQ(plx_shared32_read(&entry->len), length_of(7, i));
+			EXPECT_EQ(packed ? plx_shared16_read(&other->flags)
+					 : plx_shared16_read(&entry->flags),
+				last ? 0 : allowed);
+			if (!packed && !last) {
+				EXPECT_EQ(plx_shared16_read(&entry->next), i + 1);
+			}
+		}
 	}
 }
 

@@ -324,7 +324,7 @@ TEST_F(NetConfig, MergingIsDeclinedWhenAFrameFitsOneBuffer)
 	start();
 	plx_eth_get_info(eth, &info);
 	EXPECT_STREQ(info.rx_path, "split, one buffer, in order");
-	EXPECT_STREQ(info.tx_path, "split, in order");
+	EXPECT_STREQ(info.tx_path, "split, in order, indirect");
 }
 
 TEST_F(NetConfig, OrderIsNotBuiltOnWithoutAPromise)
@@ -335,7 +335,7 @@ TEST_F(NetConfig, OrderIsNotBuiltOnWithoutAPromise)
 	start();
 	plx_eth_get_info(eth, &info);
 	EXPECT_STREQ(info.rx_path, "split, one buffer");
-	EXPECT_STREQ(info.tx_path, "split");
+	EXPECT_STREQ(info.tx_path, "split, indirect");
 }
 
 TEST_F(NetConfig, PackedRingIsUsedWhereItIsOffered)
@@ -346,7 +346,7 @@ TEST_F(NetConfig, PackedRingIsUsedWhereItIsOffered)
 	start();
 	plx_eth_get_info(eth, &info);
 	EXPECT_STREQ(info.rx_path, "packed, one buffer, in order");
-	EXPECT_STREQ(info.tx_path, "packed, in order");
+	EXPECT_STREQ(info.tx_path, "packed, in order, indirect");
 }
 
 TEST_F(NetConfig, MergingIsUsedWhenAFrameDoesNotFit)

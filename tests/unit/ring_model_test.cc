@@ -161,6 +161,7 @@ class RingModel : public ::testing::TestWithParam<Variant>
 		if (GetParam().packed)
 			plx_features_add(
 				&device->virtio.negotiation.accepted, VIRTIO_F_RING_PACKED);
+		plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_INDIRECT_DESC);
 		if (GetParam().in_order)
 			plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_IN_ORDER);
 		open();
@@ -179,6 +180,7 @@ class RingModel : public ::testing::TestWithParam<Variant>
 	{
 		ASSERT_EQ(plx_virtq_create(&device->virtio, 0, GetParam().size, 1024, &queue), 0)
 			<< plx_error();
+		ASSERT_EQ(plx_virtq_create_tables(queue, 4), 0) << plx_error();
 		plx_virtq_set_room(queue, kRoom);
 		card = Card(queue);
 	}
@@ -196,6 +198,19 @@ class RingModel : public ::testing::TestWithParam<Variant>
 		added.push_back({++last, count, writable * kRoom});
 		plx_virtq_add(
 			queue, buffers, count - writable, writable, (void *)last, queue->is_packed);
+	}
+
+	/* The device sees one descriptor, and may write nothing. */
+	void add_table()
+	{
+		unsigned count = 1 + random() % 4;
+		struct plx_virtq_buffer buffers[4];
+
+		if (!queue->free_count)
+			return;
+		std::fill(buffers, buffers + 4, plx_virtq_buffer{0x1000, kRoom});
+		added.push_back({++last, 1, 0});
+		plx_virtq_add_table(queue, buffers, count, (void *)last, queue->is_packed);
 	}
 
 	void post_run()
@@ -345,7 +360,7 @@ class RingModel : public ::testing::TestWithParam<Variant>
 
 	void step()
 	{
-		switch (random() % 8) {
+		switch (random() % 9) {
 		case 0:
 			add_chain();
 			break;
@@ -370,6 +385,10 @@ class RingModel : public ::testing::TestWithParam<Variant>
 			break;
 		case 6:
 			take_run();
+			break;
+		case 7:
+			if (random() % 8 == 0)
+				add_table();
 			break;
 		default:
 			if (random() % 500 == 0)

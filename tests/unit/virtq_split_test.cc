@@ -101,7 +101,7 @@ class Split : public ::testing::Test
 
 		for (unsigned i = 0; i < readable + writable; i++)
 			buffers[i] = {UINT64_C(0x1000) * i, len};
-		plx_virtq_split_add(queue, buffers, readable, writable, (void *)cookie);
+		plx_virtq_split_add(queue, buffers, readable, writable, (void *)cookie, 0);
 	}
 
 	uintptr_t get(uint32_t *len = nullptr, bool check = true)
