@@ -18,15 +18,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BURST_MAX 256
+#define BURST_MAX    256
+#define SEGMENTS_MAX 16
 
 struct options {
 	bool transmit;
 	bool packed;
 	bool mergeable;
 	bool in_order;
+	bool indirect;
+	bool checksum; /* is left to the device */
 	unsigned ring;
 	unsigned burst;
+	unsigned segments; /* of each frame that is sent */
 	unsigned long rounds;
 	bool count; /* print packets instead of cycles */
 };
@@ -184,7 +188,8 @@ static void open_card(struct bench *bench, const struct options *options)
 	struct plx_eth_config config = PLX_ETH_CONFIG_INIT;
 	struct plx_address address;
 
-	pool.count = 2 * options->ring + 4 * BURST_MAX + 2 * PLX_POOL_CACHE_SIZE;
+	pool.count =
+		2 * options->ring + 2 * PLX_POOL_CACHE_SIZE + 4 * BURST_MAX * options->segments;
 	/* Enough, and no more than valgrind can give. */
 	context.address_space = UINT64_C(1) << 30;
 	must(plx_context_create(&context, &bench->ctx));
@@ -198,11 +203,14 @@ static void open_card(struct bench *bench, const struct options *options)
 	card.features = UINT64_C(1) << VIRTIO_F_VERSION_1 | UINT64_C(1) << VIRTIO_NET_F_MAC |
 			(uint64_t)options->packed << VIRTIO_F_RING_PACKED |
 			(uint64_t)options->in_order << VIRTIO_F_IN_ORDER |
+			(uint64_t)options->checksum << VIRTIO_NET_F_CSUM |
+			(uint64_t)options->indirect << VIRTIO_F_INDIRECT_DESC |
 			(uint64_t)options->mergeable << VIRTIO_NET_F_MRG_RXBUF;
 	must(plx_address_parse(&address, options->mergeable ? "card:0,mrg_rxbuf=on" : "card:0"));
 	must(plx_drivers_open_eth(bench->ctx, &card.virtio, &address, &bench->eth));
 	plx_address_free(&address);
 	config.pool = bench->pool;
+	config.offloads = options->checksum ? PLX_ETH_OFFLOAD_TX_CSUM : 0;
 	config.rx_ring = config.tx_ring = (uint16_t)options->ring;
 	must(plx_eth_configure(bench->eth, &config));
 	must(plx_eth_start(bench->eth));
@@ -248,23 +256,46 @@ static uint64_t receive_round(struct bench *bench, unsigned burst, uint64_t *pac
 	return start;
 }
 
-static uint64_t transmit_round(struct bench *bench, unsigned burst, uint64_t *packets)
+/* A frame of 60 bytes. Return: whether the cache had what it takes. */
+static bool make_frame(
+	struct bench *bench, const struct options *options, struct plx_packet **frame)
+{
+	const unsigned segments = options->segments;
+	struct plx_packet *piece[SEGMENTS_MAX];
+
+	if (plx_pool_get(bench->cache, piece, segments) < segments)
+		return false;
+	for (unsigned i = 0; i < segments; i++) {
+		plx_packet_prepare(piece[i], 128);
+		(void)plx_packet_append(piece[i], (uint16_t)(60 / segments));
+		piece[i]->next = i + 1 < segments ? piece[i + 1] : NULL;
+	}
+	piece[0]->len = 60 / segments * segments;
+	piece[0]->segments = (uint16_t)segments;
+	piece[0]->offload = options->checksum ? PLX_PACKET_CSUM : 0;
+	piece[0]->csum_start = 34;
+	piece[0]->csum_offset = options->checksum ? 16 : 0;
+	*frame = piece[0];
+	return true;
+}
+
+static uint64_t transmit_round(
+	struct bench *bench, const struct options *options, uint64_t *packets)
 {
 	struct plx_packet *batch[BURST_MAX];
 	uint64_t start;
+	unsigned made = 0;
 	int n;
 
 	(void)ring_complete(&card.rings, 1);
-	(void)plx_pool_get(bench->cache, batch, burst);
-	for (unsigned i = 0; i < burst; i++) {
-		plx_packet_prepare(batch[i], 128);
-		(void)plx_packet_append(batch[i], 60);
-	}
+	while (made < options->burst && make_frame(bench, options, &batch[made]))
+		made++;
 	start = plx_cycles();
-	n = measured_transmit(bench, batch, burst);
+	n = measured_transmit(bench, batch, made);
 	start = plx_cycles() - start;
 	must(n);
-	plx_pool_put(bench->cache, batch + n, burst - (unsigned)n);
+	for (unsigned i = (unsigned)n; i < made; i++)
+		plx_packet_free(batch[i]);
 	*packets += (unsigned)n;
 	return start;
 }
@@ -291,7 +322,7 @@ static double measure(struct bench *bench, const struct options *options)
 
 		for (unsigned long round = 0; round < options->rounds / SLICES + 1; round++)
 			cycles += options->transmit
-					  ? transmit_round(bench, options->burst, &packets)
+					  ? transmit_round(bench, options, &packets)
 					  : receive_round(bench, options->burst, &packets);
 		slice[i] = (double)cycles / (double)packets;
 		moved += packets;
@@ -330,6 +361,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(
 				state, "--burst=%s is not possible: give 1 to %u", arg, BURST_MAX);
 		return 0;
+	case 's':
+		options->segments = (unsigned)strtoul(arg, NULL, 0);
+		if (!options->segments || options->segments > SEGMENTS_MAX)
+			argp_error(state, "--segments=%s is not possible: give 1 to %u", arg,
+				SEGMENTS_MAX);
+		return 0;
+	case 'k':
+		options->checksum = true;
+		return 0;
+	case 'd':
+		options->indirect = true;
+		return 0;
 	case 'n':
 		options->rounds = strtoul(arg, NULL, 0);
 		return 0;
@@ -348,6 +391,9 @@ int main(int argc, char **argv)
 		{"packed", 'p', NULL, 0, "Use a packed ring; otherwise a split one", 0},
 		{"mergeable", 'm', NULL, 0, "Receive with mergeable buffers", 0},
 		{"in-order", 'i', NULL, 0, "The device completes in order", 0},
+		{"indirect", 'd', NULL, 0, "The device takes indirect tables", 0},
+		{"checksum", 'k', NULL, 0, "Frames that are sent ask for their checksum", 0},
+		{"segments", 's', "COUNT", 0, "Segments of each frame that is sent (1)", 0},
 		{"ring", 'r', "ENTRIES", 0, "Entries of the ring (256)", 0},
 		{"burst", 'b', "PACKETS", 0, "Packets a burst (32)", 0},
 		{"rounds", 'n', "BURSTS", 0, "How many bursts (200000)", 0},
@@ -359,7 +405,7 @@ int main(int argc, char **argv)
 	static const struct argp argp = {list, parse, NULL,
 		"Print the cycles that a burst of the driver takes for each packet of 60 bytes.",
 		NULL, NULL, NULL};
-	struct options options = {.ring = 256, .burst = 32, .rounds = 200000};
+	struct options options = {.ring = 256, .burst = 32, .segments = 1, .rounds = 200000};
 	struct bench bench = {0};
 
 	argp_parse(&argp, argc, argv, 0, NULL, &options);

@@ -290,4 +290,15 @@ void net_tx_run(struct net_txq *queue);
 void net_tx_park(struct net_txq *queue);
 void net_tx_release(struct net_txq *queue);
 
+/* net_tx_frame.c */
+/* Bytes of the longest frame that a frame such as this one may be. */
+uint32_t net_tx_frame_max(const struct net_txq *queue, const struct plx_packet *packet);
+/*
+ * Walk a frame's chain. Return: its segments, all with data and as many as it says, and their
+ * length in @len; 0 when the chain is broken or longer than @limit.
+ */
+unsigned net_tx_measure(const struct plx_packet *packet, unsigned limit, uint32_t *len);
+/* plx_eth_tx_prepare() of a queue that runs. */
+int net_tx_prepare(struct plx_eth_txq *base, struct plx_packet *const *packets, unsigned count);
+
 #endif

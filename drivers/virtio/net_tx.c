@@ -83,8 +83,8 @@ static __always_inline_fn void give_back_frame(
 	}
 }
 
-/* One segment with nothing to be done to it: fields side by side, looked at as one. */
-static __always_inline_fn bool is_bare(const struct plx_packet *packet)
+/* Fields side by side, looked at as one. */
+static __always_inline_fn uint32_t shape_of(const struct plx_packet *packet)
 {
 	uint32_t all;
 
@@ -94,16 +94,32 @@ static __always_inline_fn bool is_bare(const struct plx_packet *packet)
 				      offsetof(struct plx_packet, offload) + sizeof(uint8_t),
 		"segments, offload and csum_offset make 32 bits");
 	memcpy(&all, (const char *)packet + offsetof(struct plx_packet, segments), sizeof(all));
-	return all == htole32(1);
+	return le32toh(all);
 }
 
-/* Whether a frame is one plain segment of the pool at hand, with room for the header. */
-static __always_inline_fn bool is_plain(
-	const struct net_txq *queue, const struct plx_packet *packet)
+/* One segment with nothing to be done to it. */
+static __always_inline_fn bool is_bare(const struct plx_packet *packet)
 {
-	return is_bare(packet) && packet->pool == queue->home &&
-	       (uint32_t)packet->data_len - 1 < queue->frame_max &&
+	return shape_of(packet) == 1;
+}
+
+/* One segment that lacks a checksum at the most, wherever that stands. */
+static __always_inline_fn bool is_simple(const struct plx_packet *packet)
+{
+	return (shape_of(packet) & ~(UINT32_C(0xff000000) | PLX_PACKET_CSUM << 16)) == 1;
+}
+
+/* Whether a segment is of the pool at hand, with room for the header and of a length to be sent. */
+static __always_inline_fn bool fits(const struct net_txq *queue, const struct plx_packet *packet)
+{
+	return packet->pool == queue->home && (uint32_t)packet->data_len - 1 < queue->frame_max &&
 	       packet->data_off >= queue->header_len;
+}
+
+/* Whether a frame goes in runs, and comes back in them. */
+static bool is_plain(const struct net_txq *queue, const struct plx_packet *packet)
+{
+	return is_simple(packet) && fits(queue, packet);
 }
 
 /* One by one, in whatever order the device sent them. */
@@ -142,45 +158,6 @@ static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 	}
 	if (unlikely(odd))
 		reclaim_singly(queue);
-}
-
-static uint32_t tag_len(const struct plx_packet *packet)
-{
-	const uint8_t *data = plx_packet_data(packet);
-	bool tagged =
-		packet->data_len > NET_ETHERNET_HEADER &&
-		((data[12] == 0x81 && data[13] == 0x00) || (data[12] == 0x88 && data[13] == 0xa8));
-
-	return tagged ? NET_VLAN_TAG : 0;
-}
-
-/* A VLAN tag does not count against the MTU (5.1.4.2). */
-static uint32_t frame_max(const struct net_txq *queue, const struct plx_packet *packet)
-{
-	/* One that the device cuts may be as long as IP can say. */
-	if (packet->offload & (uint8_t)~PLX_PACKET_CSUM)
-		return NET_FRAME_MAX;
-	return queue->frame_max + tag_len(packet);
-}
-
-/*
- * Walk a frame's chain. Return: its segments, all with data and as many as it says, and their
- * length in @len; 0 when the chain is broken or longer than @limit.
- */
-static unsigned measure(const struct plx_packet *packet, unsigned limit, uint32_t *len)
-{
-	unsigned segments = packet->segments;
-
-	*len = 0;
-	if (segments > limit)
-		return 0;
-	for (unsigned i = 0; i < segments; i++) {
-		if (!packet || !packet->data_len)
-			return 0;
-		*len += packet->data_len;
-		packet = packet->next;
-	}
-	return packet ? 0 : segments;
 }
 
 /* What becomes of a frame that cannot be sent: it is freed as far as its chain can be trusted. */
@@ -260,7 +237,7 @@ static enum outcome send_singly(struct net_txq *queue, struct plx_packet *packet
 	bool apart = queue->header_apart || plx_packet_headroom(packet) < queue->header_len;
 	unsigned descriptors;
 	uint32_t len;
-	unsigned segments = measure(
+	unsigned segments = net_tx_measure(
 		packet, MIN((unsigned)queue->vq->size - apart, (unsigned)NET_SEGMENTS_MAX), &len);
 
 	if (!segments) {
@@ -271,7 +248,7 @@ static enum outcome send_singly(struct net_txq *queue, struct plx_packet *packet
 		drop(packet, &queue->counters.bad_offload);
 		return DROPPED;
 	}
-	if (len > frame_max(queue, packet)) {
+	if (len > net_tx_frame_max(queue, packet)) {
 		drop(packet, &queue->counters.bad_length);
 		return DROPPED;
 	}
@@ -284,6 +261,27 @@ static enum outcome send_singly(struct net_txq *queue, struct plx_packet *packet
 	add_chain(queue, packet, segments, apart);
 	queue->odd = (uint16_t)(queue->odd + !is_plain(queue, packet));
 	return SENT;
+}
+
+/*
+ * Write the header of a frame that goes in a run, if it is such a frame. One that lacks its
+ * checksum must not ask for it in vain.
+ */
+static __always_inline_fn bool begin_plain(struct net_txq *queue, struct plx_packet *packet)
+{
+	if (unlikely(!fits(queue, packet)))
+		return false;
+	if (likely(is_bare(packet))) {
+		write_header(queue, packet);
+		return true;
+	}
+	if (!is_simple(packet) || net_offload_fault(queue, packet, packet->data_len))
+		return false;
+	if (packet->offload)
+		net_offload_request(queue, packet);
+	else
+		write_header(queue, packet);
+	return true;
 }
 
 /* Send the plain frames that come first. Return: how many. */
@@ -302,13 +300,12 @@ static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_pa
 	 */
 	if (!queue->vq->in_flight)
 		queue->home = packets[0]->pool;
-	for (; sent < count && likely(is_plain(queue, packets[sent])); sent++) {
+	for (; sent < count && likely(begin_plain(queue, packets[sent])); sent++) {
 		struct plx_packet *packet = packets[sent];
 		const uint32_t len = packet->data_len;
 		struct plx_virtq_buffer buffer = {
 			plx_packet_data_iova(packet) - header_len, len + header_len};
 
-		write_header(queue, packet);
 		plx_virtq_put(&run, sent, packet, buffer, false, packed);
 		sum += len;
 	}
@@ -425,40 +422,6 @@ INSTANCE(transmit_packed, true)
 
 #undef INSTANCE
 
-/* --- what would be dropped --- */
-
-/* Return: what is wrong with a frame, to follow "frame 3 "; NULL when it can be sent. */
-static const char *fault_of(const struct net_txq *queue, const struct plx_packet *packet)
-{
-	bool apart = queue->header_apart || plx_packet_headroom(packet) < queue->header_len;
-	unsigned limit = MIN((unsigned)queue->vq->size - apart, (unsigned)NET_SEGMENTS_MAX);
-	const char *fault = NULL;
-	uint32_t len;
-
-	if (!measure(packet, limit, &len))
-		return "has an empty segment, or more segments than can be sent, or another number of them";
-	if (packet->offload)
-		fault = net_offload_fault(queue, packet, len);
-	if (!fault && len > frame_max(queue, packet))
-		fault = "is longer than the device takes";
-	return fault;
-}
-
-static int prepare(struct plx_eth_txq *base, struct plx_packet *const *packets, unsigned count)
-{
-	const struct net_txq *queue = container_of(base, struct net_txq, base);
-
-	for (unsigned i = 0; i < count; i++) {
-		const char *fault = fault_of(queue, packets[i]);
-
-		if (!fault)
-			continue;
-		plx_note_failure("%s: frame %u %s", queue->vq->name, i, fault);
-		return (int)i;
-	}
-	return (int)count;
-}
-
 /* --- life --- */
 
 int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
@@ -504,7 +467,7 @@ void net_tx_run(struct net_txq *queue)
 
 	queue->path = names[packed][queue->vq->in_order][queue->vq->tables != NULL];
 	queue->base.burst = packed ? transmit_packed : transmit_split;
-	queue->base.prepare = prepare;
+	queue->base.prepare = net_tx_prepare;
 }
 
 void net_tx_park(struct net_txq *queue)

@@ -230,6 +230,41 @@ TEST_P(Offload, ChecksumsAreCompletedByTheDevice)
 	EXPECT_EQ(counter("tx0.drop.bad_offload"), 0u);
 }
 
+/* In one burst with others, and with one that asks in vain: what goes in runs goes in turn. */
+TEST_P(Offload, ChecksumsAreAskedForInRuns)
+{
+	const Kind &k = kinds[0];
+	std::vector<struct plx_packet *> burst;
+	std::vector<Bytes> want;
+
+	run();
+	for (unsigned round = 0; round < 20; round++) {
+		burst.clear();
+		want.clear();
+		for (unsigned i = 0; i < 24; i++) {
+			const size_t payload = 20 + 3 * i + round;
+			struct plx_packet *packet;
+
+			if (i % 3 == round % 3) {
+				packet = build(make(k, payload));
+			} else {
+				packet = ask(k, unfinished(k, payload), PLX_PACKET_CSUM);
+				if (i == 11)
+					packet->csum_start = (uint16_t)(packet->len - 1);
+			}
+			burst.push_back(packet);
+			if (!(i == 11 && packet->offload))
+				want.push_back(make(k, payload));
+		}
+		ASSERT_EQ(plx_eth_tx_burst(txq(), burst.data(), 24), 24) << plx_error();
+		step();
+		for (const Bytes &frame : want)
+			ASSERT_EQ(sent(), frame);
+		ASSERT_TRUE(sent().empty());
+	}
+	EXPECT_EQ(counter("tx0.drop.bad_offload"), 14u);
+}
+
 TEST_P(Offload, LongFramesAreCutByTheDevice)
 {
 	config.backlog = 1 << 20;
