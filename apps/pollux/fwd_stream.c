@@ -19,21 +19,31 @@ always_inline void count(uint64_t *counter, uint64_t more)
 	__atomic_store_n(counter, *counter + more, __ATOMIC_RELAXED);
 }
 
+/* A frame of several segments. */
+static __attribute__((noinline)) void free_chain(
+	struct fwd_stream *stream, struct plx_packet *packet)
+{
+	while (packet) {
+		struct plx_packet *next = packet->next;
+
+		plx_pool_put(stream->cache, &packet, 1);
+		packet = next;
+	}
+}
+
+/* Those that are one packet each go back as they lie there. */
 static void free_frames(struct fwd_stream *stream, struct plx_packet **frames, unsigned n)
 {
-	struct plx_packet *batch[BATCH];
-	unsigned filled = 0;
+	unsigned from = 0, to = 0;
 
-	for (unsigned i = 0; i < n; i++) {
-		for (struct plx_packet *packet = frames[i]; packet; packet = packet->next) {
-			if (filled == BATCH) {
-				plx_pool_put(stream->cache, batch, filled);
-				filled = 0;
-			}
-			batch[filled++] = packet;
-		}
+	while (to < n) {
+		for (; to < n && to - from < BATCH && likely(!frames[to]->next); to++)
+			;
+		plx_pool_put(stream->cache, frames + from, to - from);
+		if (to < n && frames[to]->next)
+			free_chain(stream, frames[to++]);
+		from = to;
 	}
-	plx_pool_put(stream->cache, batch, filled);
 }
 
 /* The reason stands in this thread's plx_error(), and must be handed over to the main thread. */
