@@ -210,7 +210,7 @@ template <bool packed> void in_runs(benchmark::State &state, Timed timed)
 		bool odd;
 
 		benchmark::DoNotOptimize(
-			plx_virtq_take(queue, taken, len, BURST, true, &odd, packed));
+			plx_virtq_take(queue, taken, len, BURST, true, &odd, packed, false));
 	};
 
 	turns(state, packed, timed, post, take);

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "drivers/virtio/net_offload.h"
+#include "drivers/virtio/net_rx_plain.h"
 
 #include "base/error.h"
 #include "virtio/virtq_ring.h"
-
-#include <endian.h>
-#include <string.h>
 
 /*
  * Receiving: one buffer is one packet of the pool and one descriptor of the ring. The device writes
@@ -59,15 +57,22 @@ static void post(struct net_rxq *queue, struct plx_packet *packet)
 }
 
 /* The same of packets of the pool at hand, in an ordered queue. */
-static __always_inline_fn void post_run(
-	struct net_rxq *queue, struct plx_packet **packets, unsigned count, const bool packed)
+static __always_inline_fn void post_run(struct net_rxq *queue, struct plx_packet **packets,
+	unsigned count, const bool packed, const bool wide)
 {
 	const struct plx_virtq_run run = plx_virtq_begin_run(queue->vq, packed);
 	struct plx_pool_map map = queue->map;
 	const uint32_t room = queue->room;
 
+	unsigned i = 0;
+
 	map.iova += queue->header_off;
-	for (unsigned i = 0; i < count; i++) {
+#ifdef PLX_WIDE
+	if (wide && !packed)
+		i = plx_virtq_split_put_8(
+			&run.split, (void *const *)packets, count, map.scale, map.iova, room);
+#endif
+	for (; i < count; i++) {
 		struct plx_virtq_buffer buffer = {plx_pool_map_iova(&map, packets[i]), room};
 
 		plx_virtq_put(&run, i, packets[i], buffer, true, packed);
@@ -77,10 +82,11 @@ static __always_inline_fn void post_run(
 
 /*
  * Post as many buffers as the ring has room for and the pool can give. Publishes them, and does not
- * notify. @in_runs, for an ordered queue whose buffers take one descriptor each, and @packed are
- * constants.
+ * notify. @in_runs, for an ordered queue whose buffers take one descriptor each, @packed and @wide
+ * are constants.
  */
-static __always_inline_fn void refill(struct net_rxq *queue, const bool in_runs, const bool packed)
+static __always_inline_fn void refill(
+	struct net_rxq *queue, const bool in_runs, const bool packed, const bool wide)
 {
 	const unsigned each = in_runs ? 1 : 1 + queue->header_apart; /* descriptors */
 	struct plx_virtq *vq = queue->vq;
@@ -90,7 +96,7 @@ static __always_inline_fn void refill(struct net_rxq *queue, const bool in_runs,
 	while (count && vq->free_count >= each) {
 		count = take_fresh(queue, fresh, MIN(vq->free_count / each, (unsigned)NET_BATCH));
 		if (in_runs)
-			post_run(queue, fresh, count, packed);
+			post_run(queue, fresh, count, packed, wide);
 		for (unsigned i = 0; !in_runs && i < count; i++)
 			post(queue, fresh[i]);
 	}
@@ -100,7 +106,7 @@ static __always_inline_fn void refill(struct net_rxq *queue, const bool in_runs,
 /* Of any queue, at any time. */
 static void refill_singly(struct net_rxq *queue)
 {
-	refill(queue, false, queue->vq->is_packed);
+	refill(queue, false, queue->vq->is_packed, false);
 }
 
 static void drop(struct net_rxq *queue, struct plx_packet *packet, uint64_t *reason)
@@ -122,20 +128,6 @@ static __always_inline_fn uint16_t header_num_buffers(
 
 	return plx_shared16_read(
 		(const void *)(header + offsetof(struct virtio_net_hdr, num_buffers)));
-}
-
-static __always_inline_fn void set_first(
-	const struct net_rxq *queue, struct plx_packet *packet, uint32_t len)
-{
-	packet->next = NULL;
-	packet->len = len - queue->header_len;
-	packet->data_len = (uint16_t)(len - queue->header_len);
-	packet->data_off = (uint16_t)(queue->header_off + queue->header_len);
-	packet->received = 0;
-	packet->hash_type = PLX_PACKET_HASH_NONE;
-	packet->segments = 1;
-	packet->offload = 0;
-	packet->csum_offset = 0;
 }
 
 /* Buffers of an ordered queue that were taken together; what follows them is still in the ring. */
@@ -226,7 +218,7 @@ static __always_inline_fn bool make_frame(struct net_rxq *queue, struct plx_pack
 		drop(queue, packet, &queue->counters.short_header);
 		return false;
 	}
-	set_first(queue, packet, len);
+	net_rx_set_first(queue, packet, len);
 	buffers = mergeable ? header_num_buffers(queue, packet) : 1;
 	if (unlikely(buffers != 1) && !collect(queue, packet, buffers, run))
 		return false;
@@ -256,61 +248,24 @@ static unsigned receive_singly(
 	return received;
 }
 
-/*
- * Make frames of buffers that are one each and of which there is nothing to say but their length.
- * What is to be written of a packet lies side by side, and is written in three values.
- *
- * Return: How many, from the first on, before one that is too short.
- */
-static __always_inline_fn unsigned make_plain(const struct net_rxq *queue,
-	struct plx_packet *const *packets, const uint32_t *len, unsigned count, uint64_t *bytes)
-{
-	const uint32_t header_len = queue->header_len;
-	const uint64_t data_off = (uint64_t)(queue->header_off + header_len) << 48;
-	const uint64_t rest = UINT64_C(1) << 32 | (queue->header_off + queue->room); /* a segment */
-	uint64_t sum = 0;
-	unsigned i = 0;
-
-	static_assert(offsetof(struct plx_packet, data_len) == offsetof(struct plx_packet, len) + 4,
-		"len, data_len and data_off make 64 bits");
-	static_assert(
-		offsetof(struct plx_packet, segments) == offsetof(struct plx_packet, buf_len) + 4 &&
-			offsetof(struct plx_packet, buffer) ==
-				offsetof(struct plx_packet, buf_len) + 8,
-		"buf_len and all up to buffer make 64 bits");
-	for (; i < count && !device_lies(len[i] <= header_len); i++) {
-		struct plx_packet *packet = packets[i];
-		/* Of 16 bits, as the room of a buffer is. */
-		uint64_t data_len = len[i] - header_len;
-		uint64_t lengths = htole64(data_len * UINT64_C(0x100000001) + data_off);
-		uint64_t others = htole64(rest);
-
-		packet->next = NULL;
-		memcpy(&packet->len, &lengths, sizeof(lengths));
-		memcpy(&packet->buf_len, &others, sizeof(others));
-		sum += data_len;
-	}
-	*bytes += sum;
-	return i;
-}
-
 /* Take a run of buffers, and make frames of them where they are. */
 static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx_packet **packets,
 	unsigned count, bool *odd, uint64_t *bytes, const bool mergeable, const bool packed,
-	const bool offloads)
+	const bool offloads, const bool wide)
 {
 	uint32_t len[NET_BATCH];
 	struct run run = {packets, len, 0, 0};
 	unsigned received = 0;
 
-	run.count = plx_virtq_take(queue->vq, (void **)packets, len, count, true, odd, packed);
+	run.count =
+		plx_virtq_take(queue->vq, (void **)packets, len, count, true, odd, packed, wide);
 	for (unsigned i = 0; mergeable && i < run.count; i++)
 		__builtin_prefetch(
 			plx_pool_map_buffer(&queue->map, packets[i]) + queue->header_off);
 	if (queue->vq->free_count >= queue->refill_at && !device_lies(queue->vq->fault))
-		refill(queue, true, packed);
+		refill(queue, true, packed, wide);
 	if (!mergeable && !offloads)
-		run.at = received = make_plain(queue, packets, len, run.count, bytes);
+		run.at = received = net_rx_make_plain(queue, packets, len, run.count, bytes, wide);
 	while (run.at < run.count) {
 		struct plx_packet *packet = packets[run.at];
 
@@ -372,9 +327,10 @@ static unsigned leave_order(
 	return received;
 }
 
-/* The one body of receiving; @mergeable, @packed and @offloads are constants. */
+/* The one body of receiving; @mergeable, @packed, @offloads and @wide are constants. */
 static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packet **packets,
-	unsigned count, const bool mergeable, const bool packed, const bool offloads)
+	unsigned count, const bool mergeable, const bool packed, const bool offloads,
+	const bool wide)
 {
 	struct net_rxq *queue = container_of(base, struct net_rxq, base);
 	unsigned received = 0, want, got;
@@ -383,8 +339,8 @@ static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packe
 
 	do {
 		want = MIN(count - received, (unsigned)NET_BATCH);
-		got = receive_run(
-			queue, packets + received, want, &odd, &bytes, mergeable, packed, offloads);
+		got = receive_run(queue, packets + received, want, &odd, &bytes, mergeable, packed,
+			offloads, wide);
 		received += got;
 	} while (unlikely(got == NET_BATCH) && received < count && queue->vq->ordered);
 	/* The rest of a frame may have come out of turn, which no run tells of. */
@@ -396,7 +352,7 @@ static __always_inline_fn int receive(struct plx_eth_rxq *base, struct plx_packe
 #define INSTANCE(name, mergeable, packed, offloads)                                                \
 	static int name(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)     \
 	{                                                                                          \
-		return receive(base, packets, count, mergeable, packed, offloads);                 \
+		return receive(base, packets, count, mergeable, packed, offloads, false);          \
 	}
 
 INSTANCE(receive_split, false, false, false)
@@ -409,6 +365,16 @@ INSTANCE(receive_packed_mergeable, true, true, false)
 INSTANCE(receive_packed_mergeable_offloads, true, true, true)
 
 #undef INSTANCE
+
+#ifdef PLX_WIDE
+PLX_WIDE static int receive_split_wide(
+	struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)
+{
+	return receive(base, packets, count, false, false, false, true);
+}
+#else
+#define receive_split_wide receive_split
+#endif
 
 typedef int burst_fn(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count);
 
@@ -438,6 +404,10 @@ static const char *const names[2][2][3][2] = {
 	{ORDERS("packed, one buffer"), ORDERS("packed, mergeable")},
 };
 
+/* Where registers are wide. */
+static const char *const wide_names[] = {
+	"split, one buffer, AVX-512", "split, one buffer, in order, AVX-512"};
+
 #undef OFFLOADS
 #undef ORDERS
 
@@ -446,12 +416,15 @@ static void choose_path(struct net_rxq *queue)
 	const struct plx_virtq *vq = queue->vq;
 	bool runs = vq->ordered && !queue->header_apart, offloads = queue->offloads;
 	enum order order = !runs ? ANY_ORDER : vq->in_order ? IN_ORDER : NO_PROMISE;
+	bool wide = runs && !vq->is_packed && !queue->mergeable && !offloads && plx_cpu_is_wide();
 
 	/* Whoever asks for it may do so while the queue runs. */
-	__atomic_store_n(&queue->path, names[vq->is_packed][queue->mergeable][order][offloads],
+	__atomic_store_n(&queue->path,
+		wide ? wide_names[order] : names[vq->is_packed][queue->mergeable][order][offloads],
 		__ATOMIC_RELAXED);
-	queue->base.burst =
-		runs ? bursts[vq->is_packed][queue->mergeable][offloads] : receive_any_order;
+	queue->base.burst = wide   ? receive_split_wide
+			    : runs ? bursts[vq->is_packed][queue->mergeable][offloads]
+				   : receive_any_order;
 }
 
 /* --- life --- */

@@ -152,7 +152,7 @@ static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 		struct plx_packet *done[NET_BATCH];
 		unsigned count = MIN(left, (unsigned)NET_BATCH);
 
-		count = plx_virtq_take(vq, (void **)done, NULL, count, false, &odd, packed);
+		count = plx_virtq_take(vq, (void **)done, NULL, count, false, &odd, packed, false);
 		put_run(queue, queue->home, done, count);
 		left = count == NET_BATCH ? left - count : 0;
 	}

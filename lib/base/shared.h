@@ -2,6 +2,8 @@
 #ifndef PLX_BASE_SHARED_H
 #define PLX_BASE_SHARED_H
 
+#include "base/wide.h"
+
 #include <endian.h>
 #include <stdint.h>
 #ifdef __SSE2__
@@ -77,6 +79,16 @@ static inline __m128i plx_shared_read_16(const void *from)
 	typedef long long __attribute__((vector_size(16), aligned(2), may_alias)) sixteen;
 
 	return (__m128i)(*(const volatile sixteen *)from);
+}
+#endif
+
+#ifdef PLX_WIDE
+/* The same of 64 bytes. */
+static inline PLX_WIDE __m512i plx_shared_read_64(const void *from)
+{
+	typedef long long __attribute__((vector_size(64), aligned(2), may_alias)) all;
+
+	return (__m512i)(*(const volatile all *)from);
 }
 #endif
 

@@ -279,11 +279,11 @@ static __always_inline_fn unsigned plx_virtq_packed_take(struct plx_virtq *queue
 		bool other = false;
 
 		if (unlikely(queue->batch)) {
-			n = good = plx_virtq_take_batch(queue, from, cookies + taken, len + taken,
-				count - taken, check_len, odd);
+			n = good = plx_virtq_take_batch(queue, from, cookies + taken,
+				check_len ? len + taken : NULL, count - taken, check_len, odd);
 		} else {
 			good = plx_virtq_packed_match(&ring->desc[from], from, ring->used_flags,
-				len + taken, n, queue->room, check_len, &other);
+				check_len ? len + taken : NULL, n, queue->room, check_len, &other);
 			plx_virtq_copy(cookies + taken, &queue->cookie[from], good);
 		}
 		taken += good;

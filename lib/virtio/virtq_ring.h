@@ -60,7 +60,8 @@ static __always_inline_fn void *plx_virtq_pop(
 }
 
 static __always_inline_fn unsigned plx_virtq_take(struct plx_virtq *queue, void **cookies,
-	uint32_t *len, unsigned count, const bool check_len, bool *odd, const bool packed)
+	uint32_t *len, unsigned count, const bool check_len, bool *odd, const bool packed,
+	const bool wide)
 {
 	/* What is of no run is for plx_virtq_pop(), and so is what lies behind it. */
 	if (unlikely(queue->odd)) {
@@ -68,7 +69,7 @@ static __always_inline_fn unsigned plx_virtq_take(struct plx_virtq *queue, void 
 		return 0;
 	}
 	return packed ? plx_virtq_packed_take(queue, cookies, len, count, check_len, odd)
-		      : plx_virtq_split_take(queue, cookies, len, count, check_len, odd);
+		      : plx_virtq_split_take(queue, cookies, len, count, check_len, odd, wide);
 }
 
 /*

@@ -254,17 +254,48 @@ static __always_inline_fn unsigned plx_virtq_split_match_4(const struct virtq_us
 }
 #endif
 
+#ifdef PLX_WIDE
+/* plx_virtq_split_match() for as many as come in eights, with their lengths. */
+static inline PLX_WIDE unsigned plx_virtq_split_match_8(const struct virtq_used_elem *elem,
+	uint32_t turn, uint32_t *len, unsigned count, const uint32_t room)
+{
+	const __m512i most = _mm512_set1_epi64((long long)((uint64_t)room << 32));
+	__m512i wanted =
+		_mm512_add_epi64(_mm512_set1_epi64(turn), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
+	unsigned good = 0;
+
+	for (; good + 8 <= count; good += 8) {
+		__m512i found = plx_shared_read_64(&elem[good]);
+		__mmask16 other = _mm512_mask_cmpneq_epi32_mask(0x5555, found, wanted);
+		__mmask16 over = _mm512_mask_cmpgt_epu32_mask(0xaaaa, found, most);
+
+		if (unlikely(other | over))
+			break;
+		_mm256_storeu_si256((__m256i *)(void *)&len[good],
+			_mm512_cvtepi64_epi32(_mm512_srli_epi64(found, 32)));
+		wanted = _mm512_add_epi64(wanted, _mm512_set1_epi64(8));
+	}
+	return good;
+}
+#endif
+
 /*
  * How many of @count used elements are those of buffers that were posted in runs and whose turn it
  * is from @turn on.
  */
 static __always_inline_fn unsigned plx_virtq_split_match(const struct virtq_used_elem *elem,
-	uint32_t turn, uint32_t *len, unsigned count, const uint32_t room, const bool check_len)
+	uint32_t turn, uint32_t *len, unsigned count, const uint32_t room, const bool check_len,
+	const bool wide)
 {
 	unsigned good = 0;
 
+#ifdef PLX_WIDE
+	if (wide && check_len)
+		good = plx_virtq_split_match_8(elem, turn, len, count, room);
+#endif
 #ifdef __SSE2__
-	good = plx_virtq_split_match_4(elem, turn, len, count, room, check_len);
+	if (!wide || !check_len)
+		good = plx_virtq_split_match_4(elem, turn, len, count, room, check_len);
 #endif
 	for (; good < count; good++) {
 		if (unlikely(plx_shared32_read(&elem[good].id) != turn + good))
@@ -285,11 +316,12 @@ static __always_inline_fn unsigned plx_virtq_split_match(const struct virtq_used
  * @count: how many at most, and not more than the ring's entries
  * @check_len: as plx_virtq_split_pop(); a constant
  * @odd: receives whether the next one is for plx_virtq_split_pop()
+ * @wide: whether the path is compiled with PLX_WIDE; a constant
  *
  * Return: How many were taken.
  */
 static __always_inline_fn unsigned plx_virtq_split_take(struct plx_virtq *queue, void **cookies,
-	uint32_t *len, unsigned count, const bool check_len, bool *odd)
+	uint32_t *len, unsigned count, const bool check_len, bool *odd, const bool wide)
 {
 	struct plx_virtq_split *ring = &queue->split;
 	const uint16_t mask = (uint16_t)(queue->size - 1);
@@ -306,11 +338,11 @@ static __always_inline_fn unsigned plx_virtq_split_take(struct plx_virtq *queue,
 		unsigned n = MIN(count - taken, (unsigned)(queue->size - MAX(from, turn))), good;
 
 		if (unlikely(queue->batch)) {
-			n = good = plx_virtq_take_batch(queue, turn, cookies + taken, len + taken,
-				count - taken, check_len, odd);
+			n = good = plx_virtq_take_batch(queue, turn, cookies + taken,
+				check_len ? len + taken : NULL, count - taken, check_len, odd);
 		} else {
-			good = plx_virtq_split_match(
-				elem, turn, len + taken, n, queue->room, check_len);
+			good = plx_virtq_split_match(elem, turn, check_len ? len + taken : NULL, n,
+				queue->room, check_len, wide);
 			plx_virtq_copy(cookies + taken, &queue->cookie[turn], good);
 		}
 		taken += good;
@@ -356,6 +388,41 @@ static __always_inline_fn void plx_virtq_split_put(const struct plx_virtq_split_
 		buffer.len | (uint64_t)(writable ? VIRTQ_DESC_F_WRITE : 0) << 32);
 	run->cookie[at] = cookie;
 }
+
+#ifdef PLX_WIDE
+/*
+ * Put in buffers in eights from number 0 on, as far as they lie in one piece.
+ * @cookies: packets, of which the addresses follow by @scale and @iova
+ * @len: bytes of each, which the device writes
+ *
+ * Return: How many.
+ */
+static inline PLX_WIDE unsigned plx_virtq_split_put_8(const struct plx_virtq_split_run *run,
+	void *const *cookies, unsigned count, uint64_t scale, uint64_t iova, uint32_t len)
+{
+	const __m512i tail =
+		_mm512_set1_epi64((long long)(len | (uint64_t)VIRTQ_DESC_F_WRITE << 32));
+	const __m512i low = _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0);
+	const __m512i high = _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4);
+	unsigned i = 0;
+
+	for (; i + 8 <= count; i += 8) {
+		size_t at = (run->turn + i) & run->mask;
+		__m512i cookie = _mm512_loadu_si512(&cookies[i]);
+		__m512i address = _mm512_add_epi64(
+			_mm512_mullo_epi64(cookie, _mm512_set1_epi64((long long)scale)),
+			_mm512_set1_epi64((long long)iova));
+
+		if (unlikely(at + 8 > run->mask + 1))
+			break;
+		_mm512_storeu_si512(&run->desc[at], _mm512_permutex2var_epi64(address, low, tail));
+		_mm512_storeu_si512(
+			&run->desc[at + 4], _mm512_permutex2var_epi64(address, high, tail));
+		_mm512_storeu_si512(&run->cookie[at], cookie);
+	}
+	return i;
+}
+#endif
 
 /*
  * See that entries of the available ring name the descriptors from @at on. From the second round on

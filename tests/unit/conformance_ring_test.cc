@@ -286,7 +286,7 @@ class Beside : public ::testing::TestWithParam<Layout>
 			expect_next(cookies[0], len[0]);
 			return true;
 		}
-		n = plx_virtq_take(queue, cookies, len, kBatch, true, &odd, packed);
+		n = plx_virtq_take(queue, cookies, len, kBatch, true, &odd, packed, false);
 		for (unsigned i = 0; i < n; i++)
 			expect_next(cookies[i], len[i]);
 		if (odd)

@@ -317,13 +317,19 @@ class NetConfig : public NetFixture
 	}
 };
 
+/* A path by what was agreed on, whatever the CPU has to offer for it. */
+static std::string narrow(const std::string &path)
+{
+	return path.substr(0, path.find(", AVX-512"));
+}
+
 TEST_F(NetConfig, MergingIsDeclinedWhenAFrameFitsOneBuffer)
 {
 	struct plx_eth_info info;
 
 	start();
 	plx_eth_get_info(eth, &info);
-	EXPECT_STREQ(info.rx_path, "split, one buffer, in order");
+	EXPECT_EQ(narrow(info.rx_path), "split, one buffer, in order");
 	EXPECT_STREQ(info.tx_path, "split, in order, indirect");
 }
 
@@ -334,7 +340,7 @@ TEST_F(NetConfig, OrderIsNotBuiltOnWithoutAPromise)
 	plx_emu_config_offer(&config, VIRTIO_F_IN_ORDER, false);
 	start();
 	plx_eth_get_info(eth, &info);
-	EXPECT_STREQ(info.rx_path, "split, one buffer");
+	EXPECT_EQ(narrow(info.rx_path), "split, one buffer");
 	EXPECT_STREQ(info.tx_path, "split, indirect");
 }
 

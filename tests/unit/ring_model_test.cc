@@ -311,7 +311,8 @@ class RingModel : public ::testing::TestWithParam<Variant>
 		bool odd = false;
 
 		while (queue->ordered && want && !HasFatalFailure()) {
-			n = plx_virtq_take(queue, cookies, len, want, true, &odd, queue->is_packed);
+			n = plx_virtq_take(
+				queue, cookies, len, want, true, &odd, queue->is_packed, false);
 			ASSERT_LE(n, want);
 			for (unsigned i = 0; i < n && !HasFatalFailure(); i++)
 				expect_next(cookies[i], len[i]);
