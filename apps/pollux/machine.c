@@ -200,6 +200,15 @@ static bool may_open_node(const struct plx_pci_function *function)
 	return may;
 }
 
+/* VFIO's unsafe mode gave it its group. */
+static bool is_noiommu(int group)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/dev/vfio/noiommu-%d", group);
+	return !access(path, F_OK);
+}
+
 static bool may_open(const struct plx_pci_function *function)
 {
 	int group = function->iommu_group;
@@ -208,9 +217,6 @@ static bool may_open(const struct plx_pci_function *function)
 	if (may_open_node(function))
 		return true;
 	(void)snprintf(path, sizeof(path), "/dev/vfio/%d", group);
-	if (!access(path, R_OK | W_OK))
-		return true;
-	(void)snprintf(path, sizeof(path), "/dev/vfio/noiommu-%d", group);
 	return !access(path, R_OK | W_OK);
 }
 
@@ -243,6 +249,8 @@ const char *machine_why_not(const struct machine *machine, const struct plx_pci_
 			name, obstacle->driver, name);
 		return text;
 	}
+	if (is_noiommu(function->iommu_group))
+		return "behind no IOMMU: switch one on, or see the option noiommu=allow";
 	if (!may_open(function)) {
 		(void)snprintf(text, MACHINE_WHY_LEN,
 			"no right to /dev/vfio/%d: become its owner or root",

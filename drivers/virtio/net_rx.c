@@ -63,12 +63,11 @@ static __always_inline_fn void post_run(struct net_rxq *queue, struct plx_packet
 	const struct plx_virtq_run run = plx_virtq_begin_run(queue->vq, packed);
 	struct plx_pool_map map = queue->map;
 	const uint32_t room = queue->room;
-
 	unsigned i = 0;
 
-	map.iova += queue->header_off;
+	plx_pool_map_advance(&map, queue->header_off);
 #ifdef PLX_WIDE
-	if (wide && !packed)
+	if (wide && !packed && likely(!map.apart))
 		i = plx_virtq_split_put_8(
 			&run.split, (void *const *)packets, count, map.scale, map.iova, room);
 #endif

@@ -67,6 +67,7 @@ int plx_context_destroy(struct plx_context *ctx)
 	if (err)
 		return err;
 	plx_vfio_iommufd_destroy(ctx->iommufd);
+	plx_vfio_container_destroy(ctx->noiommu);
 	plx_vfio_container_destroy(ctx->container);
 	(void)pthread_mutex_destroy(&ctx->lock);
 	free(ctx);
@@ -94,14 +95,16 @@ int plx_pool_create(
 	return plx_pool_create_in(ctx->mem, &config, pool);
 }
 
-static int container_of_context(struct plx_context *ctx, struct plx_vfio_container **container)
+static int container_of_context(
+	struct plx_context *ctx, bool noiommu, struct plx_vfio_container **container)
 {
+	struct plx_vfio_container **kept = noiommu ? &ctx->noiommu : &ctx->container;
 	int err = 0;
 
 	(void)pthread_mutex_lock(&ctx->lock);
-	if (!ctx->container)
-		err = plx_vfio_container_create(ctx->mem, &ctx->log, &ctx->container);
-	*container = ctx->container;
+	if (!*kept)
+		err = plx_vfio_container_create(ctx->mem, &ctx->log, noiommu, kept);
+	*container = *kept;
 	(void)pthread_mutex_unlock(&ctx->lock);
 	return err;
 }
@@ -121,24 +124,49 @@ static int iommufd_of_context(struct plx_context *ctx, struct plx_vfio_iommufd *
 /* The ways of the kernel to a function, as the option vfio= names them. */
 enum { BY_ITSELF, BY_GROUP, BY_IOMMUFD };
 
+/* What the address asks for, and what is found to be so. */
+struct way {
+	unsigned vfio;
+	unsigned noiommu_allowed;
+	bool noiommu;
+};
+
 static int open_target(struct plx_context *ctx, const struct plx_vfio_target *target,
-	unsigned choice, struct plx_vfio_device **device)
+	const struct way *way, struct plx_vfio_device **device)
 {
+	bool by_itself = way->vfio == BY_ITSELF && !way->noiommu;
 	struct plx_vfio_container *container;
 	struct plx_vfio_iommufd *iommufd;
 	int err;
 
-	if (choice == BY_IOMMUFD || (choice == BY_ITSELF && plx_vfio_iommufd_usable(target))) {
+	if (way->vfio == BY_IOMMUFD || (by_itself && plx_vfio_iommufd_usable(target))) {
 		err = iommufd_of_context(ctx, &iommufd);
 		return err ? err : plx_vfio_iommufd_open(iommufd, target, device);
 	}
-	err = container_of_context(ctx, &container);
+	err = container_of_context(ctx, way->noiommu, &container);
 	return err ? err : plx_vfio_group_open(container, target, device);
 }
 
+static int check_noiommu(const struct way *way, const char *name)
+{
+	if (!way->noiommu_allowed)
+		return plx_fail(EOPNOTSUPP,
+			"%s: no IOMMU stands before it, so that it could write to all memory of the "
+			"machine; enable the IOMMU (VT-d or AMD-Vi in the firmware, intel_iommu=on "
+			"or amd_iommu=on on the kernel's command line), or trust the device and "
+			"this program with it: noiommu=allow",
+			name);
+	if (way->vfio == BY_IOMMUFD)
+		return plx_fail(EINVAL,
+			"%s: without an IOMMU there is no iommufd for it, only its group; leave out "
+			"vfio=iommufd",
+			name);
+	return 0;
+}
+
 /* What is asked for, found and fit to be opened. */
-static int find_target(
-	const char *place, struct plx_pci_function *function, struct plx_vfio_target *target)
+static int find_target(const char *place, struct way *way, struct plx_pci_function *function,
+	struct plx_vfio_target *target)
 {
 	struct plx_pci_address address;
 	int err;
@@ -155,7 +183,9 @@ static int find_target(
 			"%s is not a virtio device (it is %04x:%04x): Pollux drives virtio "
 			"devices only; `pollux status` lists them",
 			target->name, function->vendor, function->device);
-	err = plx_pci_ready_for_vfio(&plx_pci_root, function);
+	err = plx_pci_ready_for_vfio(&plx_pci_root, function, &way->noiommu);
+	if (!err && way->noiommu)
+		err = check_noiommu(way, target->name);
 	if (err)
 		return err;
 	target->group = function->iommu_group;
@@ -168,13 +198,16 @@ int plx_context_open_pci(struct plx_context *ctx, struct plx_address *address,
 {
 	static const char *const backends[] = {
 		[BY_ITSELF] = "auto", [BY_GROUP] = "group", [BY_IOMMUFD] = "iommufd", NULL};
+	static const char *const noiommu[] = {"refuse", "allow", NULL};
 	struct plx_vfio_target target = {.group = -1};
-	unsigned choice = BY_ITSELF;
+	struct way way = {.vfio = BY_ITSELF};
 	int err;
 
-	err = plx_address_choice(address, "vfio", backends, &choice);
+	err = plx_address_choice(address, "vfio", backends, &way.vfio);
+	if (err >= 0)
+		err = plx_address_choice(address, "noiommu", noiommu, &way.noiommu_allowed);
 	if (err < 0)
 		return err;
-	err = find_target(address->place, function, &target);
-	return err ? err : open_target(ctx, &target, choice, device);
+	err = find_target(address->place, &way, function, &target);
+	return err ? err : open_target(ctx, &target, &way, device);
 }

@@ -22,6 +22,7 @@ struct plx_context {
 	struct plx_mem *mem;
 	pthread_mutex_t lock;                 /* guards what follows */
 	struct plx_vfio_container *container; /* each made with the first device that needs it */
+	struct plx_vfio_container *noiommu;   /* for devices without an IOMMU */
 	struct plx_vfio_iommufd *iommufd;
 	unsigned devices;
 };
@@ -49,10 +50,10 @@ void plx_device_fini(struct plx_device *device);
 
 /*
  * plx_context_open_pci() - Open a PCI function through VFIO.
- * @address: "0000:00:03.0"; its option vfio= is taken
+ * @address: "0000:00:03.0"; its options vfio= and noiommu= are taken
  *
  * By iommufd where the kernel offers it for the function and this process may use it, otherwise by
- * the function's IOMMU group.
+ * the function's IOMMU group. Without an IOMMU only when noiommu=allow says so.
  *
  * Return: 0 with the device and what sysfs says of it, or -errno as plx_vfio_group_open(),
  * plx_vfio_iommufd_open() and plx_pci_ready_for_vfio() say.

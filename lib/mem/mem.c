@@ -55,6 +55,7 @@ int plx_mem_create(const struct plx_mem_config *config, struct plx_mem **out)
 	mem->size = plx_align_up(size, MAX(page_size, PAGE_2M));
 	mem->page_size = page_size;
 	mem->log = config->log;
+	mem->pagemap = "/proc/self/pagemap";
 	err = reserve(mem);
 	if (err) {
 		free(mem);
@@ -85,7 +86,7 @@ int plx_mem_destroy(struct plx_mem *mem)
 		return 0;
 	(void)pthread_mutex_lock(&mem->lock);
 	allocations = count_allocations(mem);
-	attached = mem->mappers;
+	attached = mem->mappers || mem->physical_users;
 	(void)pthread_mutex_unlock(&mem->lock);
 	if (attached)
 		return plx_fail(
@@ -169,6 +170,12 @@ int plx_mem_attach(struct plx_mem *mem, struct plx_mapper *mapper,
 		err = plx_fail(EINVAL, "the mapper is attached to this DMA memory already");
 		goto unlock;
 	}
+	if (mem->frames) {
+		err = plx_fail(EBUSY,
+			"the DMA memory of this context goes by physical addresses, for a device "
+			"without an IOMMU: open this one in a context of its own");
+		goto unlock;
+	}
 	err = plx_mem_copy_ranges(mapper, allowed, count);
 	if (err)
 		goto unlock;
@@ -218,7 +225,7 @@ static int add_segment(
 	struct mem_segment *segment;
 	int err;
 
-	if (!mem->segments) {
+	if (!mem->segments && !mem->frames) {
 		err = plx_mem_place_iova(mem);
 		if (err)
 			return err;
@@ -226,8 +233,11 @@ static int add_segment(
 	err = plx_mem_segment_create(mem, size, node, read_only, &segment);
 	if (err)
 		return err;
-	segment->shared.iova = plx_mem_iova(mem, segment->shared.address);
-	err = tell_mappers(mem, segment);
+	err = plx_mem_learn_frames(mem, segment);
+	if (!err) {
+		segment->shared.iova = plx_mem_iova(mem, segment->shared.address);
+		err = tell_mappers(mem, segment);
+	}
 	if (err) {
 		plx_mem_segment_destroy(mem, segment);
 		return err;
@@ -236,8 +246,17 @@ static int add_segment(
 	return 0;
 }
 
+/* What an allocation asks for. */
+struct wish {
+	uint64_t align;
+	int node;
+	bool read_only;
+	bool in_pieces;
+};
+
 /* Puts the block into the first gap that holds it. */
-static bool place_block(struct mem_segment *segment, struct mem_block *block, uint64_t align)
+static bool place_block(const struct plx_mem *mem, struct mem_segment *segment,
+	struct mem_block *block, const struct wish *wish)
 {
 	struct mem_block **link = &segment->blocks;
 	uint64_t start = 0;
@@ -245,7 +264,9 @@ static bool place_block(struct mem_segment *segment, struct mem_block *block, ui
 	for (;; link = &(*link)->next) {
 		uint64_t end = *link ? (*link)->offset : segment->shared.length;
 
-		start = plx_align_up(start, align);
+		start = plx_align_up(start, wish->align);
+		if (!wish->in_pieces)
+			start = plx_mem_whole_from(mem, segment, start, block->length);
 		if (start <= end && block->length <= end - start)
 			break;
 		if (!*link)
@@ -259,15 +280,15 @@ static bool place_block(struct mem_segment *segment, struct mem_block *block, ui
 }
 
 static struct mem_segment *place_in_any(
-	struct plx_mem *mem, struct mem_block *block, uint64_t align, int node, bool read_only)
+	struct plx_mem *mem, struct mem_block *block, const struct wish *wish)
 {
 	struct mem_segment *segment = mem->segments;
 
 	for (; segment; segment = segment->next) {
-		bool suits = segment->shared.read_only == read_only &&
-			     (node < 0 || segment->node == node);
+		bool suits = segment->shared.read_only == wish->read_only &&
+			     (wish->node < 0 || segment->node == wish->node);
 
-		if (suits && place_block(segment, block, align))
+		if (suits && place_block(mem, segment, block, wish))
 			return segment;
 	}
 	return NULL;
@@ -284,18 +305,32 @@ static void clear_block(struct mem_segment *segment, const struct mem_block *blo
 	segment->touched = MAX(end, segment->touched);
 }
 
-static int alloc_block(struct plx_mem *mem, struct mem_block *block, uint64_t align, int node,
-	bool read_only, void **address)
+static void remove_segment(struct plx_mem *mem, struct mem_segment *segment)
 {
-	struct mem_segment *segment = place_in_any(mem, block, align, node, read_only);
+	untell_mappers(mem, segment, NULL);
+	plx_mem_segment_destroy(mem, segment);
+	plx_mem_end_physical(mem);
+}
+
+static int alloc_block(
+	struct plx_mem *mem, struct mem_block *block, const struct wish *wish, void **address)
+{
+	struct mem_segment *segment = place_in_any(mem, block, wish);
 
 	if (!segment) {
-		int err = add_segment(mem, block->length, node, read_only, &segment);
+		int err = add_segment(mem, block->length, wish->node, wish->read_only, &segment);
 
 		if (err)
 			return err;
-		/* It was made for this block, which lies at its start. */
-		segment->blocks = block;
+		/* It was made for this block, which lies at its start, if that is in one piece. */
+		if (!place_block(mem, segment, block, wish)) {
+			remove_segment(mem, segment);
+			return plx_fail(ENOMEM,
+				"no %llu KiB of DMA memory in one piece for a device without an "
+				"IOMMU: ask for smaller rings, or set page_size in the context's "
+				"config to 1 GiB",
+				(unsigned long long)(block->length >> 10));
+		}
 	}
 	clear_block(segment, block);
 	*address = (uint8_t *)segment->shared.address + block->offset;
@@ -305,10 +340,17 @@ static int alloc_block(struct plx_mem *mem, struct mem_block *block, uint64_t al
 int plx_mem_alloc(
 	struct plx_mem *mem, size_t size, size_t align, int node, unsigned flags, void **address)
 {
+	struct wish wish = {
+		.align = MAX(align, (size_t)PLX_CACHE_LINE),
+		.node = node,
+		.read_only = flags & PLX_MEM_READ_ONLY,
+		.in_pieces = flags & PLX_MEM_IN_PIECES,
+	};
 	struct mem_block *block;
 	int err;
 
-	if (!size || !plx_is_power_of_two(align) || align > PAGE_2M || flags & ~PLX_MEM_READ_ONLY)
+	if (!size || !plx_is_power_of_two(align) || align > PAGE_2M ||
+		flags & ~(PLX_MEM_READ_ONLY | PLX_MEM_IN_PIECES))
 		return plx_fail(EINVAL,
 			"DMA memory of %zu bytes, aligned to %zu, with flags 0x%x, cannot be", size,
 			align, flags);
@@ -317,7 +359,7 @@ int plx_mem_alloc(
 			"%zu MiB of DMA memory are more than the address space of %llu MiB: set a "
 			"larger address_space in the context's config",
 			size >> 20, (unsigned long long)(mem->size >> 20));
-	err = plx_mem_resolve_node(&node);
+	err = plx_mem_resolve_node(&wish.node);
 	if (err)
 		return err;
 	block = calloc(1, sizeof(*block));
@@ -325,8 +367,7 @@ int plx_mem_alloc(
 		return plx_fail(ENOMEM, "out of memory for the record of a piece of DMA memory");
 	block->length = plx_align_up(size, PLX_CACHE_LINE);
 	(void)pthread_mutex_lock(&mem->lock);
-	err = alloc_block(mem, block, MAX(align, (size_t)PLX_CACHE_LINE), node,
-		flags & PLX_MEM_READ_ONLY, address);
+	err = alloc_block(mem, block, &wish, address);
 	(void)pthread_mutex_unlock(&mem->lock);
 	if (err)
 		free(block);
@@ -371,10 +412,8 @@ void plx_mem_free(struct plx_mem *mem, void *address)
 		block = *link;
 		*link = block->next;
 		free(block);
-		if (!segment->blocks) {
-			untell_mappers(mem, segment, NULL);
-			plx_mem_segment_destroy(mem, segment);
-		}
+		if (!segment->blocks)
+			remove_segment(mem, segment);
 	} else {
 		plx_log(mem->log, PLX_LOG_ERROR, "%p was freed, but is no DMA memory in use",
 			address);
@@ -384,6 +423,8 @@ void plx_mem_free(struct plx_mem *mem, void *address)
 
 uint64_t plx_mem_iova(const struct plx_mem *mem, const void *address)
 {
+	if (mem->frames)
+		return plx_mem_physical_iova(mem, address);
 	return mem->iova_base + (uint64_t)((uintptr_t)address - (uintptr_t)mem->base);
 }
 

@@ -19,7 +19,7 @@
  *
  * The IOVA range is chosen when the first mapper attaches or the first segment is made, inside what
  * the mappers allow; it never moves while a segment exists. It never holds address 0, which devices
- * take for "none".
+ * take for "none". The exception is memory for devices without an IOMMU: plx_mem_take_physical().
  *
  * All calls may come from any thread; they take the memory's lock. Mapper callbacks run under it
  * and must not call back into the memory.
@@ -81,20 +81,35 @@ int plx_mem_destroy(struct plx_mem *mem);
  * everything
  *
  * Return: 0; -EINVAL when the mapper is attached already or @allowed is not as said; -ENOMEM;
- * -ERANGE when the IOVA range is fixed already and does not lie within @allowed, or no free range
- * is large enough; what the mapper's map() returned, and then nothing is left mapped.
+ * -EBUSY when IOVAs are physical addresses; -ERANGE when the IOVA range is fixed already and does
+ * not lie within @allowed, or no free range is large enough; what the mapper's map() returned, and
+ * then nothing is left mapped.
  */
 int plx_mem_attach(struct plx_mem *mem, struct plx_mapper *mapper,
 	const struct plx_iova_range *allowed, size_t count);
 void plx_mem_detach(struct plx_mem *mem, struct plx_mapper *mapper);
 
+/*
+ * plx_mem_take_physical() - Make IOVAs physical addresses, for a device without an IOMMU.
+ *
+ * As long as somebody has taken it so, memory lies on huge pages only, of which each has an IOVA of
+ * its own, and no mapper can attach. What plx_mem_alloc() gives stays in one piece for devices, but
+ * for PLX_MEM_IN_PIECES. A page_size of 4 KiB counts as 2 MiB.
+ *
+ * Return: 0; -EBUSY while there is memory that is not so, or a mapper; -ENOMEM.
+ */
+int plx_mem_take_physical(struct plx_mem *mem);
+void plx_mem_leave_physical(struct plx_mem *mem);
+bool plx_mem_is_physical(const struct plx_mem *mem);
+
 #define PLX_MEM_READ_ONLY 1u /* devices may only read it */
+#define PLX_MEM_IN_PIECES 2u /* the caller looks with plx_mem_is_whole() what is in one piece */
 
 /*
  * plx_mem_alloc() - Take zeroed, prefaulted, IOVA-contiguous memory.
  * @align: a power of two, at most 2 MiB
  * @node: NUMA node where it should lie, -1 for any
- * @flags: 0 or PLX_MEM_READ_ONLY
+ * @flags: of the two above
  *
  * What lies beside an allocation belongs to others, but never in the same cache line.
  *
@@ -110,6 +125,10 @@ void plx_mem_free(struct plx_mem *mem, void *address);
 
 /* The IOVA of an address inside an allocation. Never blocks. */
 uint64_t plx_mem_iova(const struct plx_mem *mem, const void *address);
+
+/* Whether bytes inside an allocation, at most 2 MiB, follow each other for a device. Never blocks.
+ */
+bool plx_mem_is_whole(const struct plx_mem *mem, const void *address, size_t length);
 
 void plx_mem_usage(struct plx_mem *mem, struct plx_memory_usage *usage);
 

@@ -33,8 +33,12 @@ struct plx_mem {
 	const struct plx_log *log;
 	uint8_t *base;
 	uint64_t size;
-	uint64_t page_size;           /* 0: automatic */
-	uint64_t iova_base;           /* holds while there is a segment */
+	uint64_t page_size; /* 0: automatic */
+	uint64_t iova_base; /* holds while there is a segment */
+	uint64_t *frames;   /* the physical address of each 2 MiB; NULL while IOVAs are not that */
+	unsigned physical_users;      /* that need it so */
+	uint64_t smallest_page;       /* that these can do with, or 0 */
+	const char *pagemap;          /* "/proc/self/pagemap" */
 	bool warned;                  /* that there are no huge pages */
 	struct mem_segment *segments; /* in order of address; the gaps are free address space */
 	struct plx_mapper *mappers;
@@ -64,6 +68,22 @@ int plx_mem_copy_ranges(
 int plx_mem_segment_create(
 	struct plx_mem *mem, uint64_t size, int node, bool read_only, struct mem_segment **segment);
 void plx_mem_segment_destroy(struct plx_mem *mem, struct mem_segment *segment);
+
+/* When nobody needs physical addresses any more, and nothing has one. */
+void plx_mem_end_physical(struct plx_mem *mem);
+
+/*
+ * Look where the pages of a new segment lie, if that matters. Return: 0; -EPERM without
+ * CAP_SYS_ADMIN; -errno.
+ */
+int plx_mem_learn_frames(struct plx_mem *mem, const struct mem_segment *segment);
+
+/* The first offset from @start on where @length bytes of the segment are in one piece for devices.
+ */
+uint64_t plx_mem_whole_from(const struct plx_mem *mem, const struct mem_segment *segment,
+	uint64_t start, uint64_t length);
+
+uint64_t plx_mem_physical_iova(const struct plx_mem *mem, const void *address);
 
 /*
  * The node to ask pages of: -1 when there is nothing to choose. Return: 0; -EINVAL for a node that

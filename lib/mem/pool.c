@@ -34,6 +34,7 @@ struct plx_pool {
 	uint8_t *buffers;           /* in DMA memory */
 	uint64_t stride;
 	uint32_t count;
+	uint32_t slots; /* packets there is memory for: some may be of no use */
 	uint16_t headroom;
 	uint16_t data_size;
 	uint8_t *resting; /* for each packet whether it is in the depot; only with CHECK_RETURNS */
@@ -90,13 +91,13 @@ static int allocate_packets(struct plx_pool *pool, int node)
 	void *buffers;
 	int err;
 
-	pool->packets = aligned_alloc(PLX_CACHE_LINE, pool->count * sizeof(*pool->packets));
+	pool->packets = aligned_alloc(PLX_CACHE_LINE, pool->slots * sizeof(*pool->packets));
 	if (!pool->packets)
 		return plx_fail(ENOMEM, "out of memory for a pool of %u packets", pool->count);
 	if (node == -1 && !getcpu(NULL, &callers_node))
 		node = (int)callers_node;
-	err = plx_mem_alloc(
-		pool->mem, pool->count * pool->stride, PLX_CACHE_LINE, node, 0, &buffers);
+	err = plx_mem_alloc(pool->mem, pool->slots * pool->stride, PLX_CACHE_LINE, node,
+		PLX_MEM_IN_PIECES, &buffers);
 	if (err)
 		free(pool->packets);
 	else
@@ -104,21 +105,38 @@ static int allocate_packets(struct plx_pool *pool, int node)
 	return err;
 }
 
+/*
+ * Without an IOMMU a buffer may lie across two huge pages that do not follow each other. Its packet
+ * is left out, so that addresses stay a multiple of the packet's number; at most one is lost at
+ * each end of a page.
+ */
+static uint32_t slots_of(const struct plx_pool *pool)
+{
+	uint64_t lost = 3 + pool->count * pool->stride / (PAGE_2M - pool->stride);
+
+	return pool->count + (plx_mem_is_physical(pool->mem) ? (uint32_t)lost : 0);
+}
+
 static void make_packets(struct plx_pool *pool)
 {
-	for (uint32_t i = 0; i < pool->count; i++) {
+	uint16_t length = (uint16_t)(pool->headroom + pool->data_size);
+	uint32_t made = 0;
+
+	for (uint32_t i = 0; i < pool->slots && made < pool->count; i++) {
 		struct plx_packet *packet = &pool->packets[i];
 		uint8_t *buffer = pool->buffers + i * pool->stride;
 
+		if (!plx_mem_is_whole(pool->mem, buffer, length))
+			continue;
 		*packet = (struct plx_packet){
 			.iova = plx_mem_iova(pool->mem, buffer),
 			.pool = pool,
-			.buf_len = (uint16_t)(pool->headroom + pool->data_size),
+			.buf_len = length,
 			.buffer = buffer,
 		};
 		plx_packet_prepare(packet, pool->headroom);
 		/* From the end, so that the first packets taken are the first in memory. */
-		pool->depot[pool->count - 1 - i] = packet;
+		pool->depot[pool->count - 1 - made++] = packet;
 	}
 	pool->available = pool->count;
 }
@@ -142,17 +160,18 @@ int plx_pool_create_in(
 		.headroom = config->headroom,
 		.data_size = config->data_size,
 	};
+	pool->slots = slots_of(pool);
 	err = allocate_packets(pool, config->numa_node);
 	if (err)
 		goto free_pool;
 	if (CHECK_RETURNS) {
-		pool->resting = malloc(pool->count);
+		pool->resting = malloc(pool->slots);
 		if (!pool->resting) {
 			err = plx_fail(
 				ENOMEM, "out of memory for a pool of %u packets", config->count);
 			goto free_packets;
 		}
-		memset(pool->resting, 1, pool->count);
+		memset(pool->resting, 1, pool->slots);
 	}
 	make_packets(pool);
 	init_lock(&pool->lock);
@@ -204,6 +223,7 @@ struct plx_pool_map plx_pool_map(const struct plx_pool *pool)
 		.scale = scale,
 		.iova = plx_mem_iova(pool->mem, pool->buffers) - offset,
 		.buffer = (uintptr_t)pool->buffers - offset,
+		.apart = plx_mem_is_physical(pool->mem),
 	};
 }
 
@@ -236,7 +256,7 @@ uint16_t plx_pool_data_size(const struct plx_pool *pool)
 static uint8_t *resting_mark(struct plx_pool *pool, const struct plx_packet *packet)
 {
 	size_t offset = (uintptr_t)packet - (uintptr_t)pool->packets;
-	bool ours = offset % sizeof(*packet) == 0 && offset / sizeof(*packet) < pool->count;
+	bool ours = offset % sizeof(*packet) == 0 && offset / sizeof(*packet) < pool->slots;
 
 	return ours ? &pool->resting[offset / sizeof(*packet)] : NULL;
 }

@@ -21,13 +21,24 @@ struct plx_pool_map {
 	uint64_t scale;
 	uint64_t iova;
 	uint64_t buffer;
+	uint64_t offset; /* what plx_pool_map_advance() added */
+	bool apart;      /* each huge page has an IOVA of its own, which only the packets know */
 };
+
+/* From here on IOVAs are those of byte @bytes of each buffer. */
+static inline void plx_pool_map_advance(struct plx_pool_map *map, uint64_t bytes)
+{
+	map->iova += bytes;
+	map->offset += bytes;
+}
 
 struct plx_pool_map plx_pool_map(const struct plx_pool *pool);
 
 static inline uint64_t plx_pool_map_iova(
 	const struct plx_pool_map *map, const struct plx_packet *packet)
 {
+	if (__builtin_expect(map->apart, 0))
+		return packet->iova + map->offset;
 	return map->iova + map->scale * (uintptr_t)packet;
 }
 

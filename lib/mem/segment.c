@@ -276,8 +276,10 @@ static bool is_candidate(const struct plx_mem *mem, uint64_t page_size, uint64_t
 {
 	uint64_t length = plx_align_up(size, PAGE_1G);
 
+	if (page_size < mem->smallest_page)
+		return false;
 	if (mem->page_size)
-		return page_size == mem->page_size;
+		return page_size == MAX(mem->page_size, mem->smallest_page);
 	return page_size != PAGE_1G || (size >= PAGE_1G && length - size < length / 8);
 }
 
@@ -293,18 +295,20 @@ static long missing_pages(uint64_t page_size, uint64_t size)
 static int explain(const struct plx_mem *mem, uint64_t size, int err)
 {
 	unsigned long long mebibytes = (size + (1 << 20) - 1) >> 20;
+	uint64_t page_size = MAX(mem->page_size, mem->smallest_page);
 
 	if (err == -ENOSPC)
 		return plx_fail(ENOMEM,
 			"the %llu MiB of address space for DMA memory have no room for %llu MiB "
 			"more: set a larger address_space in the context's config",
 			(unsigned long long)(mem->size >> 20), mebibytes);
-	if (mem->page_size > PAGE_4K)
+	if (page_size > PAGE_4K)
 		return plx_fail(ENOMEM,
-			"no pages of %s for %llu MiB of DMA memory (%s): `hugeadm --pool-pages-min "
-			"%s:+%ld` adds what is missing",
-			page_name(mem->page_size), mebibytes, strerror(-err),
-			page_name(mem->page_size), missing_pages(mem->page_size, size));
+			"no pages of %s for %llu MiB of DMA memory%s (%s): `hugeadm "
+			"--pool-pages-min %s:+%ld` adds what is missing",
+			page_name(page_size), mebibytes,
+			mem->frames ? ", and smaller ones will not do without an IOMMU" : "",
+			strerror(-err), page_name(page_size), missing_pages(page_size, size));
 	return plx_fail(ENOMEM,
 		"no pages for %llu MiB of DMA memory (%s), with %llu MiB available: ask for less "
 		"or free some memory",

@@ -39,12 +39,13 @@ int plx_pci_unbind_in(const struct plx_pci_root *root, const struct plx_pci_addr
  * Says what is wrong in the order in which a person would mend it: no vfio-pci module, no IOMMU,
  * the function bound to another driver (named, with its interfaces), the group held back by a
  * sibling (named, with its driver).
+ * @noiommu: receives whether its group is one of VFIO's unsafe mode, that no IOMMU stands behind
  *
  * Return: 0; -ENOENT no module; -EOPNOTSUPP no IOMMU group; -EBUSY bound elsewhere or not at all;
  * -EPERM group not viable.
  */
 int plx_pci_ready_for_vfio(
-	const struct plx_pci_root *root, const struct plx_pci_function *function);
+	const struct plx_pci_root *root, const struct plx_pci_function *function, bool *noiommu);
 
 /*
  * plx_pci_vfio_node() - The name of a function's own file in /dev/vfio/devices.

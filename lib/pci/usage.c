@@ -307,7 +307,7 @@ static int check_sibling(void *arg, const char *name)
 		q->name, name, q->function->iommu_group, driver, name);
 }
 
-static int check_group(struct question *q)
+static int check_group(struct question *q, bool *noiommu)
 {
 	char path[PATH_MAX], kind[PLX_PCI_NAME_LEN];
 	int err;
@@ -317,12 +317,7 @@ static int check_group(struct question *q)
 	if (err)
 		return err;
 	/* Only groups that are not what they seem have a name. */
-	if (!plx_pci_read_text(path, kind, sizeof(kind)) && !strcmp(kind, "vfio-noiommu"))
-		return plx_fail(EOPNOTSUPP,
-			"%s: it is bound in VFIO's mode without an IOMMU, which is unsafe and not "
-			"supported; enable the IOMMU (VT-d or AMD-Vi in the firmware, "
-			"intel_iommu=on or amd_iommu=on on the kernel's command line)",
-			q->name);
+	*noiommu = !plx_pci_read_text(path, kind, sizeof(kind)) && !strcmp(kind, "vfio-noiommu");
 	err = plx_pci_path(path, "%s/kernel/iommu_groups/%d/devices", q->root->sysfs,
 		q->function->iommu_group);
 	if (err)
@@ -351,7 +346,8 @@ static int check_driver(const struct question *q)
 		function->interfaces, q->name);
 }
 
-int plx_pci_ready_for_vfio(const struct plx_pci_root *root, const struct plx_pci_function *function)
+int plx_pci_ready_for_vfio(
+	const struct plx_pci_root *root, const struct plx_pci_function *function, bool *noiommu)
 {
 	struct question q = question(root, function);
 	char path[PATH_MAX];
@@ -368,8 +364,9 @@ int plx_pci_ready_for_vfio(const struct plx_pci_root *root, const struct plx_pci
 		return plx_fail(EOPNOTSUPP,
 			"%s: it is behind no IOMMU; enable VT-d or AMD-Vi in the firmware and put "
 			"intel_iommu=on or amd_iommu=on on the kernel's command line (in a virtual "
-			"machine, give it an emulated IOMMU)",
+			"machine, give it an emulated IOMMU); doc/devices.md tells of noiommu=allow, "
+			"the unsafe way without one",
 			q.name);
 	err = check_driver(&q);
-	return err ? err : check_group(&q);
+	return err ? err : check_group(&q, noiommu);
 }

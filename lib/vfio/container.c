@@ -89,7 +89,7 @@ static const struct plx_mapper_ops container_mapper = {
 	.unmap = container_unmap,
 };
 
-int plx_vfio_container_create_on(struct plx_mem *mem, const struct plx_log *log,
+int plx_vfio_container_create_on(struct plx_mem *mem, const struct plx_log *log, bool noiommu,
 	const struct plx_vfio_sys *sys, struct plx_vfio_container **container)
 {
 	struct plx_vfio_container *c = calloc(1, sizeof(*c));
@@ -99,6 +99,7 @@ int plx_vfio_container_create_on(struct plx_mem *mem, const struct plx_log *log,
 	c->mem = mem;
 	c->log = log;
 	c->sys = sys;
+	c->noiommu = noiommu;
 	c->fd = -1;
 	c->mapper.ops = &container_mapper;
 	c->mappings_left = UINT32_MAX;
@@ -108,10 +109,10 @@ int plx_vfio_container_create_on(struct plx_mem *mem, const struct plx_log *log,
 	return 0;
 }
 
-int plx_vfio_container_create(
-	struct plx_mem *mem, const struct plx_log *log, struct plx_vfio_container **container)
+int plx_vfio_container_create(struct plx_mem *mem, const struct plx_log *log, bool noiommu,
+	struct plx_vfio_container **container)
 {
-	return plx_vfio_container_create_on(mem, log, &plx_vfio_kernel, container);
+	return plx_vfio_container_create_on(mem, log, noiommu, &plx_vfio_kernel, container);
 }
 
 void plx_vfio_container_destroy(struct plx_vfio_container *container)
@@ -120,6 +121,11 @@ void plx_vfio_container_destroy(struct plx_vfio_container *container)
 		return;
 	(void)pthread_mutex_destroy(&container->lock);
 	free(container);
+}
+
+static void *iommu_type(const struct plx_vfio_container *container)
+{
+	return (void *)(uintptr_t)(container->noiommu ? VFIO_NOIOMMU_IOMMU : VFIO_TYPE1v2_IOMMU);
 }
 
 static int check_version(const struct plx_vfio_container *container, const char *name, int fd)
@@ -132,11 +138,15 @@ static int check_version(const struct plx_vfio_container *container, const char 
 			" speaks version %d of the VFIO interface and only %d "
 			"is known; use a newer Pollux",
 			name, version, VFIO_API_VERSION);
-	if (container->sys->ioctl(
-		    fd, VFIO_CHECK_EXTENSION, (void *)(uintptr_t)VFIO_TYPE1v2_IOMMU) <= 0)
+	if (container->sys->ioctl(fd, VFIO_CHECK_EXTENSION, iommu_type(container)) > 0)
+		return 0;
+	if (container->noiommu)
 		return plx_fail(ENOTSUP,
-			"%s: VFIO has no type 1 IOMMU here; run `modprobe vfio_iommu_type1`", name);
-	return 0;
+			"%s: VFIO does without an IOMMU no more; run `echo Y "
+			">/sys/module/vfio/parameters/enable_unsafe_noiommu_mode`",
+			name);
+	return plx_fail(ENOTSUP,
+		"%s: VFIO has no type 1 IOMMU here; run `modprobe vfio_iommu_type1`", name);
 }
 
 int plx_vfio_container_hold(struct plx_vfio_container *container, const char *name)
@@ -252,25 +262,39 @@ static void unset_container(const struct plx_vfio_container *container, int grou
 			: "");
 }
 
+static int take_physical(struct plx_vfio_container *container, const char *name)
+{
+	int err = plx_mem_take_physical(container->mem);
+
+	return err ? plx_fail(-err, "%s: %s", name, plx_error()) : 0;
+}
+
+static int attach_memory(
+	struct plx_vfio_container *container, const char *name, struct plx_mapper *limits)
+{
+	struct plx_vfio_limits allowed;
+	int err = read_limits(container, name, &allowed);
+
+	return err ? err
+		   : plx_vfio_memory_attach(container->mem, name, limits, &allowed,
+			     container->joined ? NULL : &container->mapper);
+}
+
 int plx_vfio_container_join(struct plx_vfio_container *container, const char *name, int group_fd,
 	struct plx_mapper *limits)
 {
 	const struct plx_vfio_sys *sys = container->sys;
-	struct plx_vfio_limits allowed;
 	int err;
 
 	if (sys->ioctl(group_fd, VFIO_GROUP_SET_CONTAINER, &container->fd))
 		return join_refused(container, name, errno);
 	if (!container->joined &&
-		sys->ioctl(container->fd, VFIO_SET_IOMMU, (void *)(uintptr_t)VFIO_TYPE1v2_IOMMU)) {
+		sys->ioctl(container->fd, VFIO_SET_IOMMU, iommu_type(container))) {
 		err = join_refused(container, name, errno);
 		goto unset;
 	}
-	err = read_limits(container, name, &allowed);
-	if (err)
-		goto unset;
-	err = plx_vfio_memory_attach(container->mem, name, limits, &allowed,
-		container->joined ? NULL : &container->mapper);
+	err = container->noiommu ? take_physical(container, name)
+				 : attach_memory(container, name, limits);
 	if (err)
 		goto unset;
 	container->joined++;
@@ -291,5 +315,7 @@ void plx_vfio_container_leave(
 	if (!--container->joined)
 		plx_mem_detach(container->mem, &container->mapper);
 	plx_mem_detach(container->mem, limits);
+	if (container->noiommu)
+		plx_mem_leave_physical(container->mem);
 	unset_container(container, group_fd);
 }

@@ -56,7 +56,8 @@ static int group_create(struct plx_vfio_container *container, const struct plx_v
 	err = plx_vfio_container_hold(container, target->name);
 	if (err)
 		goto free_group;
-	(void)snprintf(path, sizeof(path), "/dev/vfio/%d", target->group);
+	(void)snprintf(path, sizeof(path), "/dev/vfio/%s%d", container->noiommu ? "noiommu-" : "",
+		target->group);
 	err = g->fd = plx_vfio_open_node(container->sys, target->name, path);
 	if (err < 0)
 		goto drop_container;
@@ -172,6 +173,17 @@ static const struct plx_vfio_ops group_ops = {
 	.close = group_device_close,
 };
 
+static const struct plx_vfio_ops noiommu_ops = {
+	.name = "noiommu",
+	.read = plx_vfio_fd_read,
+	.write = plx_vfio_fd_write,
+	.map = plx_vfio_fd_map,
+	.unmap = plx_vfio_fd_unmap,
+	.set_irqs = plx_vfio_fd_set_irqs,
+	.reset = plx_vfio_fd_reset,
+	.close = group_device_close,
+};
+
 static int group_open(struct plx_vfio_container *container, const struct plx_vfio_target *target,
 	struct group_device *device)
 {
@@ -212,10 +224,10 @@ int plx_vfio_group_open(struct plx_vfio_container *container, const struct plx_v
 		return plx_fail(ENOMEM, "%s: no memory for the device", target->name);
 	d->device.sys = container->sys;
 	d->device.base = (struct plx_vfio_device){
-		.ops = &group_ops,
+		.ops = container->noiommu ? &noiommu_ops : &group_ops,
 		.log = container->log,
 		.numa_node = target->numa_node,
-		.dma_translated = true,
+		.dma_translated = !container->noiommu,
 	};
 	(void)snprintf(d->device.base.name, sizeof(d->device.base.name), "%s", target->name);
 
@@ -226,6 +238,12 @@ int plx_vfio_group_open(struct plx_vfio_container *container, const struct plx_v
 		free(d);
 		return err;
 	}
+	if (container->noiommu)
+		plx_log(container->log, PLX_LOG_WARNING,
+			"%s: NO IOMMU stands before it: the device can read and write all memory "
+			"of this machine, and a fault of it or of this program may destroy data "
+			"anywhere; noiommu=allow asked for that",
+			target->name);
 	*device = &d->device.base;
 	return 0;
 }

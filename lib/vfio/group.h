@@ -13,9 +13,15 @@
  */
 struct plx_vfio_container;
 
-/* Opens nothing yet. Return: 0; -ENOMEM. */
-int plx_vfio_container_create(
-	struct plx_mem *mem, const struct plx_log *log, struct plx_vfio_container **container);
+/*
+ * Opens nothing yet.
+ * @noiommu: for devices that no IOMMU stands before, in VFIO's unsafe mode: they are given physical
+ * addresses and can write to all memory of the machine, which a warning says for each
+ *
+ * Return: 0; -ENOMEM.
+ */
+int plx_vfio_container_create(struct plx_mem *mem, const struct plx_log *log, bool noiommu,
+	struct plx_vfio_container **container);
 /* Every device must be closed. */
 void plx_vfio_container_destroy(struct plx_vfio_container *container);
 
@@ -33,9 +39,9 @@ void plx_vfio_container_destroy(struct plx_vfio_container *container);
  * Return: 0; -ENOENT without /dev/vfio or the group's node; -EACCES; -EBUSY when another process or
  * container has it, or this one already; -EPERM when the group is not viable or interrupts are not
  * remapped; -ENOTSUP when VFIO speaks another version or has no type 1 IOMMU; -ERANGE or -EINVAL
- * when its IOMMU does not reach the memory; -ENODEV when VFIO does not have it or it was removed;
- * -EAGAIN while the kernel resets it; -ENOMEM when RLIMIT_MEMLOCK is too small; -errno. plx_error()
- * has the remedy.
+ * when its IOMMU does not reach the memory; -EBUSY when the memory is not fit for a device without;
+ * -ENODEV when VFIO does not have it or it was removed; -EAGAIN while the kernel resets it; -ENOMEM
+ * when RLIMIT_MEMLOCK is too small; -errno. plx_error() has the remedy.
  */
 int plx_vfio_group_open(struct plx_vfio_container *container, const struct plx_vfio_target *target,
 	struct plx_vfio_device **device);

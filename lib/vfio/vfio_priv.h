@@ -89,6 +89,7 @@ struct plx_vfio_container {
 	struct plx_mem *mem;
 	const struct plx_log *log;
 	const struct plx_vfio_sys *sys;
+	bool noiommu;
 	pthread_mutex_t lock; /* guards the lines below; taken before the memory's lock */
 	int fd;               /* -1 unless somebody holds it open */
 	unsigned holders;
@@ -100,7 +101,7 @@ struct plx_vfio_container {
 };
 
 /* plx_vfio_container_create() on a kernel of the caller's. */
-int plx_vfio_container_create_on(struct plx_mem *mem, const struct plx_log *log,
+int plx_vfio_container_create_on(struct plx_mem *mem, const struct plx_log *log, bool noiommu,
 	const struct plx_vfio_sys *sys, struct plx_vfio_container **container);
 
 /* The container is open from the first hold to the last drop. */

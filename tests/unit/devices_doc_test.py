@@ -103,12 +103,13 @@ def checks(root):
     choices = [f"{option}={word}" for option, words in
                (("platform", platform), ("legacy", legacy), ("handshake", handshakes)) for word in words]
     ways = read_strings(read("lib/context/context.c"), "backends[] = {", "};")
+    noiommu = read_strings(read("lib/context/context.c"), "noiommu[] = {", "};")
     emu_tables = read_tables(guide, "Options of emulated devices")
 
     yield "kinds of address", word_faults("kinds of address", schemes, read_rows(guide, "Kinds of address"))
     yield "options of every device", word_faults("options", choices, rows)
     yield "options of PCI devices", word_faults(
-        "options", [f"vfio={word}" for word in ways], read_rows(guide, "Options of PCI devices"))
+        "options", [f"vfio={word}" for word in ways] + [f"noiommu={word}" for word in noiommu], read_rows(guide, "Options of PCI devices"))
     yield "options of emulated devices", word_faults("options", emulated, emu_tables[0])
     yield "options of vfio-user devices", word_faults(
         "options", vfio_user, read_rows(guide, "Options of vfio-user devices"))

@@ -79,7 +79,7 @@ TEST_F(MemTest, RejectsRequestsThatCannotBe)
 	EXPECT_EQ(alloc_error(64, 3), -EINVAL);
 	EXPECT_EQ(alloc_error(64, 4 * MiB), -EINVAL);
 	EXPECT_EQ(alloc_error(64, 64, -2), -EINVAL);
-	EXPECT_EQ(alloc_error(64, 64, -1, 2), -EINVAL);
+	EXPECT_EQ(alloc_error(64, 64, -1, 4), -EINVAL);
 	EXPECT_EQ(alloc_error(GiB + 1), -ENOMEM);
 	EXPECT_TRUE(error_says("address_space")) << plx_error();
 	EXPECT_EQ(alloc_error(SIZE_MAX), -ENOMEM);

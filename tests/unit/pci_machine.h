@@ -289,12 +289,14 @@ class Pci : public testing::Test
 		return plx_pci_unbind_in(&machine.root, &address);
 	}
 
+	bool noiommu = false; /* as ready() told */
+
 	int ready(const char *name = NIC)
 	{
 		plx_pci_function function = lookup(name);
 
 		(void)plx_fail(0, "%s", "");
-		return plx_pci_ready_for_vfio(&machine.root, &function);
+		return plx_pci_ready_for_vfio(&machine.root, &function, &noiommu);
 	}
 };
 

@@ -43,8 +43,9 @@ class Vfio : public testing::TestWithParam<std::string>
 		plx_mem_config config = {256 * MiB, 4096, &log};
 
 		ASSERT_EQ(plx_mem_create(&config, &mem), 0) << plx_error();
-		ASSERT_EQ(
-			plx_vfio_container_create_on(mem, &log, VfioKernel::sys(), &container), 0);
+		ASSERT_EQ(plx_vfio_container_create_on(
+				  mem, &log, false, VfioKernel::sys(), &container),
+			0);
 		ASSERT_EQ(plx_vfio_iommufd_create_on(mem, &log, VfioKernel::sys(), &iommufd), 0);
 		kernel.add_device("0000:00:03.0", 12);
 		forget_error();

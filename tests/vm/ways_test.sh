@@ -5,7 +5,7 @@
 #
 #     ways_test.sh POLLUX FRAMES MACHINE
 #
-# MACHINE is intel, amd or virtio, by what stands between the devices and memory.
+# MACHINE is intel, amd, virtio or none, by what stands between the devices and memory.
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/lib.sh"
 . "$tests/forward.sh"
@@ -101,6 +101,46 @@ test_virtio()
 	END
 	ask "bash $scratch/allow.sh"
 	both_ways
+}
+
+warns()
+{
+	[ "$(grep -c "NO IOMMU stands before it" "$scratch/$number.err")" = "$1" ]
+}
+
+# passes, where each NIC is warned of as well
+passes_with_warnings()
+{
+	forward "$(with_options "noiommu=allow,$2") --ring=256" count=800
+	check "$1: every frame passes" frames_pass
+	check "$1: the counters agree" counts_agree
+	check "$1: each NIC is warned of" warns 2
+	is "$1: it ends well" "$(<"$scratch/$number.status")" 0
+}
+
+test_none()
+{
+	start_machine --kernel=iommufd --no-iommu-guest --append=vfio.enable_unsafe_noiommu_mode=1
+	ask "pollux status"
+	like "status names the option" "$(<"$scratch/$number.out")" "$first .*behind no IOMMU: .*noiommu=allow"
+	info ""
+	like "a device without an IOMMU is refused" "$(<"$scratch/$number.err")" \
+		"^pollux: $first: no IOMMU stands before it.*noiommu=allow"
+	info ",noiommu=allow,vfio=iommufd"
+	like "and iommufd for it" "$(<"$scratch/$number.err")" "^pollux: $first: .*leave out vfio=iommufd"
+	info ",noiommu=allow"
+	check "info shows it when that is allowed" answers "json['backend'] == 'noiommu'"
+	check "with a warning" warns 1
+	passes_with_warnings "split" packed=off
+	passes_with_warnings "packed" packed=on
+	ask "pollux fwd --mode=rx --time=0.1 --quiet $first,noiommu=allow emu:net"
+	like "an emulated device beside it is refused" "$(<"$scratch/$number.err")" \
+		"pollux: .*physical addresses.*in a context of its own"
+	echo 'echo 0 >/proc/sys/vm/nr_hugepages' >"$scratch/none.sh"
+	ask "bash $scratch/none.sh"
+	info ",noiommu=allow"
+	like "small pages are refused with the remedy" "$(tail -n 1 "$scratch/$number.err")" \
+		"smaller ones will not do without an IOMMU.*hugeadm --pool-pages-min 2MB:\+[0-9]+"
 }
 
 way=$3

@@ -28,7 +28,9 @@ struct plx_context_config {
 	uint64_t address_space;       /**< bytes of virtual address space to reserve for DMA memory;
 					   0 means 64 GiB. Reserved, not used: costs no memory */
 	uint64_t page_size;           /**< bytes of one page of DMA memory: 1 GiB, 2 MiB or 4 KiB;
-					   0 takes the largest that is free and not wasteful */
+					   0 takes the largest that is free and not wasteful.
+					   Devices without an IOMMU need 2 MiB: then 4 KiB
+					   counts as that */
 };
 
 /** The initial value of a struct plx_context_config: every choice left to Pollux. */
