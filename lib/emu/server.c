@@ -169,14 +169,16 @@ static unsigned work(struct plx_emu *emu, bool sleep)
 
 static void sleep_until(struct plx_emu_server *server, uint64_t end)
 {
-	uint64_t now = plx_now(), due;
+	uint64_t now, due;
 	int peer;
 
 	/* What came before the device asked to be notified is found by this turn. */
-	if (now >= end || work(server->emu, true))
+	if (work(server->emu, true))
 		return;
 	due = plx_emu_awaited(server->emu, &peer);
-	look(server, MIN(due, end - now), peer);
+	now = plx_now();
+	/* Out of time or not, the client is listened to. */
+	look(server, now < end ? MIN(due, end - now) : 0, peer);
 	hurry_client(server);
 }
 

@@ -58,10 +58,6 @@ static void take_file(struct vfio_user *user, unsigned index, const struct vfio_
 		return;
 	}
 	plx_vfio_learn_areas(region, in->payload, plx_vfio_user_payload_size(in), first);
-	/* The last page of a short region is not there in its file. */
-	for (unsigned i = 0; i < region->areas; i++)
-		region->area[i].size =
-			plx_align_down(region->area[i].size, (uint64_t)sysconf(_SC_PAGESIZE));
 	region->flags |= VFIO_REGION_INFO_FLAG_MMAP;
 	user->file[index] = in->fd[0];
 	in->fd[0] = -1;

@@ -478,6 +478,36 @@ TEST_F(EmuServer, FindsNoFaultWithADriverWhoseProcessDies)
 	EXPECT_TRUE(server->breaches().empty());
 }
 
+/* One that was given no time at all once never looked at its socket again. */
+TEST_F(EmuServer, HearsItsClientHoweverLittleTimeItIsGiven)
+{
+	static const struct {
+		struct vfio_user_header header;
+		struct vfio_user_version version;
+	} hello = {{1, VFIO_USER_VERSION, sizeof(hello), VFIO_USER_COMMAND, 0}, {0, 0}};
+	struct plx_emu_server_stats stats = {};
+	struct plx_emu_server *other;
+	struct plx_address address;
+	struct sockaddr_un at;
+
+	ASSERT_EQ(plx_address_parse(&address, "emu:net"), 0);
+	ASSERT_EQ(plx_emu_server_create(nullptr, &address, (path + "2").c_str(), &other), 0);
+	plx_address_free(&address);
+	for (unsigned i = 0; i < 10000; i++)
+		plx_emu_server_run(other, 0);
+	ASSERT_EQ(plx_socket_address(&at, (path + "2").c_str()), 0);
+	int fd = plx_socket_connect(&at, 0);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(plx_socket_send(fd, &hello, sizeof(hello), nullptr, 0, plx_now()), 0);
+	for (unsigned i = 0; i < 10000 && !stats.clients; i++) {
+		plx_emu_server_run(other, 0);
+		plx_emu_server_get_stats(other, &stats);
+	}
+	EXPECT_EQ(stats.clients, 1u);
+	close(fd);
+	plx_emu_server_destroy(other);
+}
+
 TEST_F(EmuServer, TakesThePlaceOfAServerThatDiedAndNotOfOneThatLives)
 {
 	CardServer second(path);

@@ -126,6 +126,35 @@ verdict "a driver that was killed leaves the card to the next" [ "$status" -eq 0
 finish_server TERM
 verdict "and without a fault" told "j['breaches'] == [] and j['turned_away'] == 1"
 
+# --- recovery, and sleep
+serve peer=gen rate=5000
+timeout 60 "$pollux" fwd --page-size=4K --json "$device" --mode=io --recover --time=4 \
+	>"$work/recover.out" 2>"$work/recover.err" &
+driver=$!
+for _ in $(seq 200); do
+	grep -q 'has the device' "$work/emu.err" && break
+	sleep 0.05
+done
+sleep 0.5
+finish_server KILL
+serve peer=gen rate=5000
+wait "$driver"
+status=$?
+finish_server TERM
+verdict "the next card moves frames of a driver that recovers" \
+	told "j['clients'] == 1 and j['checked'] > 0 and j['altered'] == 0 and j['breaches'] == []"
+cp "$work/recover.err" "$work/err"
+cp "$work/recover.out" "$work/out"
+verdict "which says that it is back" grep -q 'recover: .*: back after' "$work/err"
+verdict "and ends well" [ "$status" -eq 0 ]
+serve peer=gen rate=500
+forward "$device" --mode=io --idle=interrupt --time=1
+verdict "a driver that sleeps runs" [ "$status" -eq 0 ]
+verdict "and sleeps" [ "$(query "j['idle']['sleeps'] > 10")" = True ]
+finish_server TERM
+verdict "and is woken by the eventfds of a card of another process" \
+	told "j['interrupts'] > 10 and j['checked'] > 10 and j['breaches'] == []"
+
 # --- what cannot be
 run "$pollux" emu
 verdict "emu wants a device" is_refusal 64 'needs a device'
