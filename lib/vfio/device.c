@@ -348,10 +348,10 @@ int plx_vfio_fd_reset(struct plx_vfio_device *base)
 	if (device->sys->ioctl(device->fd, VFIO_DEVICE_RESET, NULL))
 		return plx_fail(
 			errno, "%s: the function reset failed: %s", base->name, strerror(errno));
-	return plx_vfio_fd_bus_master(base, true);
+	return plx_vfio_bus_master(base, true);
 }
 
-int plx_vfio_fd_bus_master(struct plx_vfio_device *base, bool on)
+int plx_vfio_bus_master(struct plx_vfio_device *base, bool on)
 {
 	uint16_t command;
 	int err;

@@ -149,7 +149,7 @@ static void group_device_close(struct plx_vfio_device *base)
 	 * when the descriptor is released; but that waits for the last mapping or copy of it, and
 	 * this does not.
 	 */
-	if (plx_vfio_fd_bus_master(base, false))
+	if (plx_vfio_bus_master(base, false))
 		plx_log(base->log, PLX_LOG_DEBUG, "%s", plx_error());
 	(void)container->sys->close(device->device.fd);
 
@@ -200,7 +200,7 @@ static int group_open(struct plx_vfio_container *container, const struct plx_vfi
 	if (err)
 		goto close_device;
 	/* Last, so that the device reaches nothing until the IOMMU stands before it. */
-	err = plx_vfio_fd_bus_master(&fd_device->base, true);
+	err = plx_vfio_bus_master(&fd_device->base, true);
 	if (err)
 		goto close_device;
 	device->next = device->group->devices;

@@ -381,7 +381,7 @@ static void iommufd_device_close(struct plx_vfio_device *base)
 	 * when the descriptor is released; but that waits for the last mapping or copy of it, and
 	 * this does not.
 	 */
-	if (plx_vfio_fd_bus_master(base, false))
+	if (plx_vfio_bus_master(base, false))
 		plx_log(base->log, PLX_LOG_DEBUG, "%s", plx_error());
 	detach_device(device);
 	(void)iommufd->sys->close(device->device.fd);
@@ -430,7 +430,7 @@ static int open_device(struct iommufd_device *device, const struct plx_vfio_targ
 	if (err)
 		goto detach_device;
 	/* Last, so that the device reaches nothing until the IOMMU stands before it. */
-	err = plx_vfio_fd_bus_master(&device->device.base, true);
+	err = plx_vfio_bus_master(&device->device.base, true);
 	if (err)
 		goto detach_device;
 	device->next = iommufd->devices;

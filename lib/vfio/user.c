@@ -270,7 +270,7 @@ static int user_reset(struct plx_vfio_device *base)
 	int err = reset_locked(user);
 
 	unlock(user);
-	return err ? err : plx_vfio_fd_bus_master(base, true);
+	return err ? err : plx_vfio_bus_master(base, true);
 }
 
 static int user_fault(struct plx_vfio_device *base)
@@ -409,7 +409,7 @@ int plx_vfio_user_open(struct plx_mem *mem, const struct plx_log *log, struct pl
 		destroy(user);
 		return err;
 	}
-	err = plx_vfio_fd_bus_master(&user->base, true);
+	err = plx_vfio_bus_master(&user->base, true);
 	if (err) {
 		user_close(&user->base);
 		return err;

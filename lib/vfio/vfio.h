@@ -15,9 +15,10 @@
  * The device seam: a PCI function as VFIO presents it, whoever provides it.
  *
  * Regions and interrupts go by the numbers of <linux/vfio.h> (VFIO_PCI_BAR0_REGION_INDEX and so
- * on). The backends are one file each: group.c and iommufd.c. What those share that get a
- * descriptor from the kernel is in device.c. Calls for one device come from one thread at a time,
- * but for plx_mmio access to a mapped region, which any thread may make.
+ * on). The backends are one file each: group.c, iommufd.c and user.c, the last with what belongs to
+ * it in files of its name. What those share that get a descriptor from the kernel is in device.c.
+ * Calls for one device come from one thread at a time, but for plx_mmio access, peek(), check() and
+ * counters(), which any thread may make.
  */
 struct plx_vfio_device;
 

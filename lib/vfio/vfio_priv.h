@@ -154,6 +154,6 @@ int plx_vfio_fd_reset(struct plx_vfio_device *base);
  * Let a device of any backend reach memory, or not: bit 2 of the command register. Return: 0 or
  * -errno.
  */
-int plx_vfio_fd_bus_master(struct plx_vfio_device *base, bool on);
+int plx_vfio_bus_master(struct plx_vfio_device *base, bool on);
 
 #endif
