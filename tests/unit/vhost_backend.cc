@@ -103,9 +103,12 @@ void VhostBackend::end_session()
 
 	for (Region &region : memory)
 		munmap(region.map, region.as_told.size);
-	for (auto &each : rings)
+	for (auto &each : rings) {
 		if (each.second.kick >= 0)
 			close(each.second.kick);
+		if (each.second.call >= 0)
+			close(each.second.call);
+	}
 	memory.clear();
 	rings.clear();
 	if (error_fd >= 0)
@@ -469,6 +472,14 @@ void VhostBackend::carry_out(Message *message)
 	case VHOST_USER_SET_VRING_KICK:
 		start_ring(message);
 		break;
+	case VHOST_USER_SET_VRING_CALL: {
+		Ring *r = ring(payload.u64 & VHOST_USER_VRING_INDEX_MASK);
+
+		if (r->call >= 0)
+			close(r->call);
+		r->call = message->fds.empty() ? -1 : fcntl(message->fds[0], F_DUPFD_CLOEXEC, 0);
+		break;
+	}
 	case VHOST_USER_SET_VRING_ERR:
 		guard.lock();
 		if (error_fd >= 0)
@@ -555,6 +566,8 @@ void VhostBackend::stop_ring(Message *message)
 		std::lock_guard<std::mutex> guard(mutex);
 		if (r->kick >= 0)
 			close(r->kick);
+		if (r->call >= 0)
+			close(r->call);
 		*r = Ring();
 	}
 	message->payload.state.num = 0;
@@ -700,6 +713,27 @@ bool VhostBackend::deliver(unsigned index, const std::vector<uint8_t> &frame)
 	return true;
 }
 
+/* Tell the driver of what was given back, if it wants; an event index is read as a wish. */
+void VhostBackend::notify(unsigned index)
+{
+	const Ring *r = &rings[index];
+	uint8_t *driver = user(r->address.available, 4);
+	uint64_t one = 1;
+	uint16_t flags;
+
+	if (r->call < 0)
+		return;
+	/* What was given back is visible before the wish is read. */
+	std::atomic_thread_fence(std::memory_order_seq_cst);
+	flags = plx_shared16_read(reinterpret_cast<struct plx_shared16 *>(
+		driver + (has(VIRTIO_F_RING_PACKED) ? 2 : 0)));
+	if (flags == 1)
+		return;
+	calls++;
+	if (write(r->call, &one, sizeof(one)) != sizeof(one))
+		noted.push_back("a call cannot be written");
+}
+
 unsigned VhostBackend::move_frames()
 {
 	std::lock_guard<std::mutex> guard(mutex);
@@ -723,6 +757,7 @@ unsigned VhostBackend::move_frames()
 				frame.erase(frame.begin(), frame.begin() + 12);
 			if (deliver(2 * pair, frame))
 				frames++;
+			notify(2 * pair);
 			give(2 * pair + 1, chain, 0);
 			moved++;
 		}

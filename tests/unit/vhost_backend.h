@@ -83,6 +83,7 @@ class VhostBackend
 	bool enabled(unsigned ring);
 	unsigned in_use(); /* rings that run */
 	std::atomic<uint64_t> frames{0};
+	std::atomic<uint64_t> calls{0};
 	std::atomic<uint64_t> sessions{0};
 	std::atomic<bool> frozen{false}; /* touch no ring */
 
@@ -96,7 +97,7 @@ class VhostBackend
 		bool enabled = false, wrap = true;
 		uint16_t size = 0, at = 0, used = 0;
 		struct vhost_user_vring_address address = {};
-		int kick = -1;
+		int kick = -1, call = -1;
 	};
 	struct Part {
 		uint8_t *address;
@@ -137,6 +138,7 @@ class VhostBackend
 	Ring *ring(uint64_t index);
 	bool running(unsigned index);
 	unsigned move_frames(); /* how many */
+	void notify(unsigned index);
 	bool take(unsigned index, Chain *chain);
 	bool take_split(Ring *r, Chain *chain);
 	bool take_packed(Ring *r, Chain *chain);

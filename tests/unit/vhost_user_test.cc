@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vhost_fixture.h"
 
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -97,6 +99,63 @@ TEST_F(VhostUser, UsesEveryRingSize)
 		pass(100);
 	}
 }
+
+/* --- sleeping --- */
+
+class VhostSleep : public VhostFixture, public ::testing::WithParamInterface<bool>
+{
+      protected:
+	int wait_for(int fd, int milliseconds)
+	{
+		struct pollfd polled = {fd, POLLIN, 0};
+		eventfd_t count;
+		int ret = poll(&polled, 1, milliseconds);
+
+		if (ret > 0)
+			(void)eventfd_read(fd, &count);
+		return ret;
+	}
+};
+
+TEST_P(VhostSleep, EveryFrameWakesWhoSleeps)
+{
+	backend->features |= BIT(22 /* MQ */);
+	backend->protocol |= P(MQ);
+	backend->pairs = eth_config.queue_pairs = 2;
+	eth_config.interrupts = true;
+	start(GetParam() ? ",event_idx=off,dev.queues=2"
+			 : ",event_idx=off,packed=off,dev.queues=2");
+	int fd = plx_eth_rx_event_fd(eth, 0);
+	struct plx_eth_rxq *rxq = plx_eth_rxq(eth, 0);
+
+	ASSERT_GE(fd, 0) << plx_error();
+	EXPECT_NE(fd, plx_eth_rx_event_fd(eth, 1));
+	EXPECT_EQ(plx_eth_config_event_fd(eth), -ENOTSUP);
+	pass(200);
+	EXPECT_EQ(backend->calls, 0u) << "nobody slept";
+	for (unsigned number = 0; number < 300; number++) {
+		struct plx_packet *packet = build(number, 60);
+		int got = 0;
+
+		ASSERT_EQ(plx_eth_rx_arm(rxq), 0) << plx_error();
+		ASSERT_EQ(plx_eth_tx_burst(plx_eth_txq(eth, 0), &packet, 1), 1) << plx_error();
+		ASSERT_EQ(wait_for(fd, 60000), 1) << "frame " << number << " woke nobody";
+		while (!got)
+			got = plx_eth_rx_burst(rxq, &packet, 1);
+		ASSERT_EQ(got, 1) << plx_error();
+		check(packet, number, 60);
+		plx_packet_free(packet);
+		plx_eth_rx_disarm(rxq);
+	}
+	EXPECT_EQ(backend->calls, 300u);
+	pass(100, 1);
+	EXPECT_EQ(wait_for(plx_eth_rx_event_fd(eth, 1), 0), 0);
+	ASSERT_EQ(plx_eth_stop(eth), 0) << plx_error();
+	expect_all_back();
+}
+
+INSTANTIATE_TEST_SUITE_P(Rings, VhostSleep, ::testing::Bool(),
+	[](const auto &info) { return info.param ? "Packed" : "Split"; });
 
 /* --- what is said, and when --- */
 

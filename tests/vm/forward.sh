@@ -5,6 +5,7 @@
 
 nic_a=52:54:00:00:00:0a
 nic_b=52:54:00:00:00:0b
+nic_properties=packed=on,rx_queue_size=1024
 
 # --- the two sides -------------------------------------------------------------------------------
 
@@ -34,8 +35,8 @@ hear_frames()
 # would be a second run of the whole test.
 start_machine()
 {
-	machine "$@" "--nic=stream,server=off,addr.type=unix,addr.path=$scratch/a.sock;mac=$nic_a,packed=on,rx_queue_size=1024" \
-		"--nic=stream,server=off,addr.type=unix,addr.path=$scratch/b.sock;mac=$nic_b,packed=on,rx_queue_size=1024" \
+	machine "$@" "--nic=stream,server=off,addr.type=unix,addr.path=$scratch/a.sock;mac=$nic_a,$nic_properties" \
+		"--nic=stream,server=off,addr.type=unix,addr.path=$scratch/b.sock;mac=$nic_b,$nic_properties" \
 		-- bash "$scratch/forward_guest.sh" "$scratch" >"$scratch/machine.log" 2>&1 &
 	machine_pid=$!
 	at_exit 'kill "$machine_pid" 2>/dev/null; wait "$machine_pid" 2>/dev/null'
