@@ -253,7 +253,7 @@ TEST_P(Sleeping, QueueOfADeviceThatIsGoneIsNotSleptOn)
  */
 TEST_P(Sleeping, NoWakeUpIsLost)
 {
-	const unsigned frames = 20000;
+	const unsigned frames = 8000;
 	std::atomic<bool> failed{false};
 	unsigned received = 0, slept = 0;
 
