@@ -8,7 +8,7 @@ constexpr uint64_t MiB = 1 << 20;
 
 /*
  * Real memory, on a made-up kernel that has one network function. The parameter is the way to it:
- * by its group, or by iommufd.
+ * by its group, by that without an IOMMU ("noiommu"), or by iommufd.
  */
 class Vfio : public testing::TestWithParam<std::string>
 {
@@ -25,7 +25,7 @@ class Vfio : public testing::TestWithParam<std::string>
 
 	bool by_group() const
 	{
-		return GetParam() == "group";
+		return GetParam() != "iommufd";
 	}
 
 	unsigned long map_request() const
@@ -43,11 +43,12 @@ class Vfio : public testing::TestWithParam<std::string>
 		plx_mem_config config = {256 * MiB, 4096, &log};
 
 		ASSERT_EQ(plx_mem_create(&config, &mem), 0) << plx_error();
-		ASSERT_EQ(plx_vfio_container_create_on(
-				  mem, &log, false, VfioKernel::sys(), &container),
+		ASSERT_EQ(plx_vfio_container_create_on(mem, &log, GetParam() == "noiommu",
+				  VfioKernel::sys(), &container),
 			0);
 		ASSERT_EQ(plx_vfio_iommufd_create_on(mem, &log, VfioKernel::sys(), &iommufd), 0);
 		kernel.add_device("0000:00:03.0", 12);
+		kernel.group[12].noiommu = GetParam() == "noiommu";
 		forget_error();
 	}
 

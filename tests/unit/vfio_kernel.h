@@ -75,6 +75,7 @@ class VfioKernel
 
 	struct Group {
 		bool viable = true;
+		bool noiommu = false; /* made by the mode without an IOMMU */
 		bool opened = false;
 		bool joined = false;
 		std::vector<vfio_iova_range> ranges = {
@@ -86,6 +87,7 @@ class VfioKernel
 	bool maps_files = false; /* as Linux 6.13 and later */
 	int version = VFIO_API_VERSION;
 	bool type1 = true;
+	bool unsafe_mode = true;
 	bool says_ranges = true;
 	uint32_t dma_avail = 65535;
 	uint64_t pin_limit = UINT64_MAX;
@@ -254,6 +256,12 @@ class VfioKernel
 			group.begin(), group.end(), [](auto &g) { return g.second.joined; });
 	}
 
+	bool joined_noiommu() const
+	{
+		return std::any_of(group.begin(), group.end(),
+			[](auto &g) { return g.second.joined && g.second.noiommu; });
+	}
+
 	bool has_attached(int number) const
 	{
 		return std::any_of(device.begin(), device.end(), [number](auto &d) {
@@ -299,7 +307,8 @@ class VfioKernel
 			if (path == "/dev/vfio/devices/" + d.node)
 				return add_node({Node::DEVICE, d.group, name, false});
 		for (auto &[number, g] : group) {
-			if (path != "/dev/vfio/" + std::to_string(number))
+			if (path != (g.noiommu ? "/dev/vfio/noiommu-" : "/dev/vfio/") +
+					    std::to_string(number))
 				continue;
 			if (g.opened)
 				return refuse(EBUSY);
@@ -524,9 +533,13 @@ class VfioKernel
 		case VFIO_GET_API_VERSION:
 			return version;
 		case VFIO_CHECK_EXTENSION:
-			return type1 && (uintptr_t)arg == VFIO_TYPE1v2_IOMMU;
+			return (uintptr_t)arg == VFIO_NOIOMMU_IOMMU
+				       ? unsafe_mode
+				       : type1 && (uintptr_t)arg == VFIO_TYPE1v2_IOMMU;
 		case VFIO_SET_IOMMU:
-			if (!joined() || iommu || (uintptr_t)arg != VFIO_TYPE1v2_IOMMU)
+			if (!joined() || iommu ||
+				(uintptr_t)arg != (joined_noiommu() ? VFIO_NOIOMMU_IOMMU
+								    : VFIO_TYPE1v2_IOMMU))
 				return refuse(EINVAL);
 			iommu = true;
 			journal.push_back("set iommu");
@@ -534,6 +547,7 @@ class VfioKernel
 		}
 		if (!iommu)
 			return refuse(EINVAL);
+		EXPECT_FALSE(joined_noiommu()) << "there is no IOMMU to ask";
 		switch (request) {
 		case VFIO_IOMMU_GET_INFO:
 			return iommu_info((vfio_iommu_type1_info *)arg);

@@ -18,6 +18,11 @@ class VfioIommufd : public Vfio
 {
 };
 
+class VfioNoiommu : public Vfio
+{
+};
+
+INSTANTIATE_TEST_SUITE_P(Without, VfioNoiommu, testing::Values("noiommu"), way_of);
 INSTANTIATE_TEST_SUITE_P(EachWay, Vfio, testing::Values("group", "iommufd"), way_of);
 INSTANTIATE_TEST_SUITE_P(By, VfioGroup, testing::Values("group"), way_of);
 INSTANTIATE_TEST_SUITE_P(By, VfioIommufd, testing::Values("iommufd"), way_of);
@@ -350,6 +355,71 @@ TEST_P(VfioIommufd, GroupAndIommufdServeTwoDevicesOfOneContext)
 	kernel.mapping = of_iommufd;
 	plx_vfio_close(first);
 	plx_mem_free(mem, address);
+}
+
+TEST_P(VfioNoiommu, DeviceMakesTheMemoryPhysicalAndIsWarnedOf)
+{
+	plx_vfio_device *device = must_open();
+	void *address = nullptr;
+
+	EXPECT_STREQ(device->ops->name, "noiommu");
+	EXPECT_FALSE(device->dma_translated);
+	EXPECT_TRUE(plx_mem_is_physical(mem));
+	EXPECT_TRUE(kernel.device["0000:00:03.0"].bus_master());
+	ASSERT_EQ(messages.size(), 1u);
+	EXPECT_NE(messages[0].find("NO IOMMU stands before it"), std::string::npos) << messages[0];
+	plx_vfio_close(device);
+	EXPECT_FALSE(kernel.device["0000:00:03.0"].bus_master());
+	EXPECT_FALSE(plx_mem_is_physical(mem));
+	address = must_alloc(MiB);
+	plx_mem_free(mem, address);
+}
+
+TEST_P(VfioNoiommu, TwoDevicesShareAContainer)
+{
+	kernel.add_device("0000:00:04.0", 13);
+	kernel.group[13].noiommu = true;
+	plx_vfio_device *first = must_open(), *second = must_open("0000:00:04.0", 13);
+
+	plx_vfio_close(first);
+	EXPECT_TRUE(plx_mem_is_physical(mem));
+	plx_vfio_close(second);
+	EXPECT_FALSE(plx_mem_is_physical(mem));
+}
+
+TEST_P(VfioNoiommu, MemoryOfAnotherKindIsInTheWay)
+{
+	void *address = must_alloc(MiB);
+
+	expect_refused(EBUSY, "in a context of its own");
+	EXPECT_FALSE(kernel.is_behind_iommu("0000:00:03.0"));
+	plx_mem_free(mem, address);
+}
+
+TEST_P(VfioNoiommu, ModeThatWasSwitchedOffNamesItsParameter)
+{
+	kernel.unsafe_mode = false;
+	expect_refused(ENOTSUP, "enable_unsafe_noiommu_mode");
+}
+
+TEST_P(VfioNoiommu, EachCallOfOpeningMayFail)
+{
+	plx_vfio_device *device = nullptr;
+	unsigned n, needed;
+
+	ASSERT_EQ(open(&device), 0);
+	needed = kernel.calls;
+	plx_vfio_close(device);
+	for (n = 1; n <= needed; n++) {
+		SCOPED_TRACE("call " + std::to_string(n));
+		kernel.calls = 0;
+		kernel.fail_call = n;
+		EXPECT_LT(open(&device), 0);
+		EXPECT_TRUE(kernel.is_clean());
+		EXPECT_FALSE(plx_mem_is_physical(mem));
+		EXPECT_FALSE(kernel.device["0000:00:03.0"].bus_master());
+	}
+	kernel.fail_call = 0;
 }
 
 TEST_P(VfioGroup, UnviableGroupIsRefused)
