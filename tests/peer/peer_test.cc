@@ -12,6 +12,7 @@
 #include <chrono>
 #include <memory>
 #include <thread>
+#include <vector>
 
 /*
  * Pollux as the front end of DPDK's vhost library: numbered frames with a checksum go there and
@@ -27,14 +28,14 @@ using Clock = std::chrono::steady_clock;
 class Port
 {
       public:
-	explicit Port(uint16_t data_size = 0)
+	explicit Port(uint16_t data_size = 0, uint32_t packets = 4096)
 	{
 		struct plx_context_config config = PLX_CONTEXT_CONFIG_INIT;
 		struct plx_pool_config pool_config = PLX_POOL_CONFIG_INIT;
 
 		config.page_size = 4096;
 		EXPECT_EQ(plx_context_create(&config, &ctx), 0) << plx_error();
-		pool_config.count = 4096;
+		pool_config.count = packets;
 		if (data_size)
 			pool_config.data_size = data_size;
 		EXPECT_EQ(plx_pool_create(ctx, &pool_config, &pool), 0) << plx_error();
@@ -88,25 +89,29 @@ class Port
 		return info;
 	}
 
+	/* A share of the queues for each thread, which passes frames on one after the other. */
+	void pass_in_threads(uint32_t count, unsigned pairs, unsigned threads)
+	{
+		std::vector<std::thread> all;
+
+		for (unsigned thread = 0; thread < threads; thread++)
+			all.emplace_back([this, count, pairs, threads, thread] {
+				struct plx_pool_cache *own;
+
+				ASSERT_EQ(plx_pool_cache_create(pool, &own), 0) << plx_error();
+				for (unsigned queue = thread; queue < pairs; queue += threads)
+					pass_by(own, 100 + queue, count, queue);
+				plx_pool_cache_destroy(own);
+			});
+		for (std::thread &thread : all)
+			thread.join();
+	}
+
 	/* Send @count frames of every size and take them back, on one pair of queues. */
 	void pass(uint32_t count, unsigned queue = 0)
 	{
-		uint32_t sent = 0, received = 0;
-		auto deadline = Clock::now() + std::chrono::seconds(120);
-
 		run++;
-		while (received < count && Clock::now() < deadline) {
-			int moved = send(
-				queue, sent, std::min(count - sent, window - (sent - received)));
-			ASSERT_GE(moved, 0) << plx_error();
-			sent += (uint32_t)moved;
-			moved = receive(queue, received);
-			ASSERT_GE(moved, 0) << plx_error();
-			received += (uint32_t)moved;
-			if (!moved)
-				std::this_thread::yield();
-		}
-		ASSERT_EQ(received, count) << "of " << sent;
+		pass_by(cache, run, count, queue);
 	}
 
 	/* Send and receive until a burst fails. Return: its error; 0 when none did. */
@@ -118,19 +123,38 @@ class Port
 
 		run++;
 		while (moved >= 0 && Clock::now() < deadline) {
-			moved = send(0, sent, std::min(window, 32u));
+			moved = send(cache, run, 0, sent, std::min(window, 32u));
 			sent += moved > 0 ? (uint32_t)moved : 0;
 			if (moved < 0)
 				break;
-			moved = receive(0, UINT32_MAX);
+			moved = receive(run, 0, UINT32_MAX);
 		}
 		return moved < 0 ? moved : 0;
 	}
 
       private:
-	struct plx_packet *build(uint32_t number)
+	void pass_by(struct plx_pool_cache *own, uint32_t mark, uint32_t count, unsigned queue)
 	{
-		struct frame_label label = {run, number, frame_size_of(number), 0, false};
+		uint32_t sent = 0, received = 0;
+		auto deadline = Clock::now() + std::chrono::seconds(120);
+
+		while (received < count && Clock::now() < deadline) {
+			int moved = send(own, mark, queue, sent,
+				std::min(count - sent, window - (sent - received)));
+			ASSERT_GE(moved, 0) << plx_error();
+			sent += (uint32_t)moved;
+			moved = receive(mark, queue, received);
+			ASSERT_GE(moved, 0) << plx_error();
+			received += (uint32_t)moved;
+			if (!moved)
+				std::this_thread::yield();
+		}
+		ASSERT_EQ(received, count) << "of " << sent;
+	}
+
+	struct plx_packet *build(struct plx_pool_cache *own, uint32_t mark, uint32_t number)
+	{
+		struct frame_label label = {mark, number, frame_size_of(number), 0, false};
 		uint8_t frame[FRAME_MAX];
 		struct plx_packet *first = nullptr, **link = &first;
 		size_t piece = plx_pool_data_size(pool) - 0u;
@@ -139,7 +163,7 @@ class Port
 		for (size_t at = 0; at < label.size;) {
 			struct plx_packet *packet;
 
-			if (!plx_pool_get(cache, &packet, 1)) {
+			if (!plx_pool_get(own, &packet, 1)) {
 				plx_packet_free(first);
 				return nullptr;
 			}
@@ -156,13 +180,14 @@ class Port
 		return first;
 	}
 
-	int send(unsigned queue, uint32_t number, uint32_t count)
+	int send(struct plx_pool_cache *own, uint32_t mark, unsigned queue, uint32_t number,
+		uint32_t count)
 	{
 		struct plx_packet *packets[64];
 		uint32_t built = 0;
 
 		while (built < count && built < 64) {
-			packets[built] = build(number + built);
+			packets[built] = build(own, mark, number + built);
 			if (!packets[built])
 				break;
 			built++;
@@ -176,7 +201,7 @@ class Port
 	}
 
 	/* UINT32_MAX: any number will do */
-	int receive(unsigned queue, uint32_t number)
+	int receive(uint32_t mark, unsigned queue, uint32_t number)
 	{
 		struct plx_packet *packets[32];
 		int got = plx_eth_rx_burst(plx_eth_rxq(eth, queue), packets, 32);
@@ -196,7 +221,7 @@ class Port
 			}
 			EXPECT_EQ(frame_read(frame, at, &label), FRAME_GOOD);
 			if (number != UINT32_MAX) {
-				EXPECT_EQ(label.run, run);
+				EXPECT_EQ(label.run, mark);
 				EXPECT_EQ(label.number, number + (uint32_t)i);
 			}
 			plx_packet_free(packets[i]);
@@ -297,6 +322,25 @@ TEST_F(Peer, CarriesFramesThatTakeSeveralBuffers)
 		port.open(address(options), 256);
 		port.pass(5000);
 	}
+}
+
+TEST_F(Peer, CarriesFramesOnEveryQueueOfMany)
+{
+	for (unsigned pairs : {2, 4, 16})
+		for (const char *options : {"", ",packed=off"}) {
+			/* Each queue has a cache of its own. */
+			Port port(0, 1024 * (pairs + 2));
+
+			SCOPED_TRACE(std::to_string(pairs) + " queue pairs" + options);
+			start("", pairs);
+			port.open(address(options), 64, (uint16_t)pairs);
+			ASSERT_EQ(port.info().queue_pairs, pairs);
+			port.pass_in_threads(2000, pairs, 2);
+			ASSERT_EQ(port.stop(), 0) << plx_error();
+			EXPECT_TRUE(port.all_back());
+			if (HasFailure())
+				return;
+		}
 }
 
 TEST_F(Peer, StopsAndStartsOverOneConnection)
