@@ -46,7 +46,8 @@ EXEMPT = {
 }
 
 # What compilers and sanitizers put in by themselves.
-OF_THE_BUILD = re.compile(r"__(asan|ubsan|tsan|sanitizer|gcov|stack_chk|cxa|gmon)_?|_ITM_|__llvm")
+OF_THE_BUILD = re.compile(
+    r"__(asan|ubsan|tsan|sanitizer|gcov|stack_chk|cxa|gmon|cpu_model|cpu_indicator)_?|_ITM_|__llvm")
 
 
 def symbols(archive, *options):
