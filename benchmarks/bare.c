@@ -441,9 +441,9 @@ int main(int argc, char **argv)
 		{"time", 't', "SECONDS", 0, "How long to run (1)", 0},
 		{0},
 	};
-	static const struct argp argp = {list, parse, "vhost-user:SOCKET[,packed=off]",
+	static const struct argp argp = {list, parse, "vhost-user:SOCKET,in_order=off[,packed=off]",
 		"Walk a ring with no checks at all, and print as a line of JSON how many frames were "
-		"received or sent. The backend must complete in order.",
+		"received or sent. The backend must complete in order, and name each.",
 		NULL, NULL, NULL};
 	struct bare bare = {
 		.options = {.ring = 256, .burst = 32, .core = 1, .seconds = 1},

@@ -64,7 +64,7 @@ class Case:
             found += [(f"testpmd {name}", "run_testpmd", setup)
                       for name, setup in settings.items()]
         if self.backend == "null" and self.mode != "io" and not self.mergeable:
-            found += [("bare", "run_bare", {"options": f",packed={layout}"})]
+            found += [("bare", "run_bare", {"options": f",packed={layout},in_order=off"})]
         return found
 
 
