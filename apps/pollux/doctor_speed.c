@@ -75,8 +75,8 @@ void doctor_isolation(const struct doctor *doctor, struct doctor_finding *findin
 	(void)doctor;
 	if (*isolated && *full)
 		return doctor_ok(finding,
-			"cores %s are kept free of other work, and %s of the timer: start what "
-			"polls on them by taskset -c %s",
+			"cores %s are kept free of other work, and %s of the timer: poll on them "
+			"by --cores=%s",
 			isolated, full, isolated);
 	if (!core)
 		return doctor_warn(finding, NULL,

@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,11 +102,16 @@ static enum fwd_idle_mode read_idle(const char *name)
 static cpu_set_t *allowed_cores(size_t *size)
 {
 	cpu_set_t *set = must_have(CPU_ALLOC(MAX_CORES));
+	unsigned cores[MAX_CORES];
+	int count = plx_worker_cores(cores, MAX_CORES);
 
+	if (count < 0)
+		exit(fail("%s", plx_error()));
 	*size = CPU_ALLOC_SIZE(MAX_CORES);
 	CPU_ZERO_S(*size, set);
-	if (sched_getaffinity(0, *size, set))
-		exit(fail("cannot read which cores may be used: %s", strerror(errno)));
+	for (int i = 0; i < count && i < MAX_CORES; i++)
+		if (cores[i] < MAX_CORES)
+			CPU_SET_S(cores[i], *size, set);
 	return set;
 }
 

@@ -45,6 +45,31 @@ static bool has_core(const struct core_set *set, unsigned core)
 }
 
 /*
+ * Cores that were set aside for those who ask for them by number (isolcpus): they are in nobody's
+ * mask. Without the file there are none.
+ */
+static void add_isolated_cores(struct core_set *allowed)
+{
+	FILE *file = fopen("/sys/devices/system/cpu/isolated", "re");
+	char line[CORES_TEXT * 16];
+	char *at = line;
+
+	if (!file)
+		return;
+	if (!fgets(line, sizeof(line), file))
+		line[0] = '\0';
+	(void)fclose(file);
+	while (*at >= '0' && *at <= '9') {
+		unsigned long first = strtoul(at, &at, 10);
+		unsigned long last = *at == '-' ? strtoul(at + 1, &at, 10) : first;
+
+		for (unsigned long core = first; core <= last && core < CORES_MAX; core++)
+			CPU_SET_S(core, sizeof(allowed->part), allowed->part);
+		at += *at == ',';
+	}
+}
+
+/*
  * The cores that the process was given, by taskset or by its control group: those of its first
  * thread. Those of the caller belong to them too, in case the program has narrowed the first.
  */
@@ -59,7 +84,26 @@ static int allowed_cores(struct core_set *allowed)
 		return plx_fail(EINVAL, "cannot learn which cores this process may use (%s)",
 			strerror(errno));
 	CPU_OR_S(sizeof(allowed->part), allowed->part, allowed->part, own.part);
+	add_isolated_cores(allowed);
 	return 0;
+}
+
+int plx_worker_cores(unsigned *cores, unsigned count)
+{
+	struct core_set allowed;
+	unsigned found = 0;
+	int err = allowed_cores(&allowed);
+
+	if (err)
+		return err;
+	for (unsigned core = 0; core < CORES_MAX; core++) {
+		if (!has_core(&allowed, core))
+			continue;
+		if (found < count)
+			cores[found] = core;
+		found++;
+	}
+	return (int)found;
 }
 
 /* "0-3,8": as taskset and the kernel write it. What does not fit @text is left out. */

@@ -182,7 +182,7 @@ finds 'vfio_iommu_type1' iommu-driver ok vfio_iommu_type1
 finds 'no mode without an IOMMU' no-iommu ok
 finds 'the node of VFIO' vfio-node ok /dev/vfio/vfio
 finds 'huge pages' hugepages ok '64 of 128 of 2 MiB on node 0'
-finds 'isolated cores' isolation ok '2-3.*taskset -c 2-3'
+finds 'isolated cores' isolation ok '2-3.*--cores=2-3'
 rm -r "$work/sys/module/vfio_iommu_type1"
 touch "$work/dev/iommu"
 rm "$work/dev/vfio/vfio"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -247,6 +248,24 @@ TEST(Worker, TheAllowedCoresAreNamedAsRanges)
 			<< plx_error();
 	}
 	ASSERT_EQ(sched_setaffinity(0, sizeof(old), &old), 0);
+}
+
+TEST(Worker, TellsTheCoresThatMayBeUsed)
+{
+	cpu_set_t mask;
+	std::vector<unsigned> cores(CPU_SETSIZE);
+	int count = plx_worker_cores(cores.data(), CPU_SETSIZE);
+
+	ASSERT_EQ(sched_getaffinity(0, sizeof(mask), &mask), 0);
+	ASSERT_GE(count, CPU_COUNT(&mask)) << plx_error();
+	cores.resize((size_t)count);
+	EXPECT_TRUE(std::is_sorted(cores.begin(), cores.end()));
+	for (unsigned core = 0; core < CPU_SETSIZE; core++)
+		if (CPU_ISSET(core, &mask)) {
+			EXPECT_EQ(std::count(cores.begin(), cores.end(), core), 1) << core;
+		}
+	/* Without room it still says how many. */
+	EXPECT_EQ(plx_worker_cores(nullptr, 0), count);
 }
 
 TEST(Worker, AThreadPinnedElsewhereMayStartOne)

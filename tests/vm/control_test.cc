@@ -5,7 +5,8 @@
 
 /*
  * The control queue against QEMU's own filter: what a port is told to let in arrives, and the rest
- * does not. Frames go from one NIC over a hub to the other.
+ * does not. And queues that QEMU is made to forget one at a time. Frames go from one NIC over a hub
+ * to the other.
  */
 
 namespace
@@ -201,6 +202,25 @@ TEST_F(Control, WhatWasSetHoldsAfterAnotherStart)
 	EXPECT_TRUE(passes(kStranger, 5));
 	EXPECT_FALSE(passes(kStranger, 6));
 	EXPECT_FALSE(passes(kOther));
+}
+
+/* virtio 1.4, 2.6.1, by QEMU, with rings of other sizes each time. */
+TEST_F(Control, OneQueueIsStoppedResizedAndStartedWhileTheOtherRuns)
+{
+	ASSERT_TRUE(open());
+	for (uint16_t entries : {64, 256, 16}) {
+		plx_packet *packet;
+
+		ASSERT_TRUE(DONE(plx_eth_stop_queue(port.eth, PLX_ETH_RX, 0)));
+		EXPECT_EQ(plx_eth_rx_burst(plx_eth_rxq(port.eth, 0), &packet, 1), -ESHUTDOWN);
+		ASSERT_TRUE(DONE(plx_eth_stop_queue(sender.eth, PLX_ETH_TX, 0)));
+		ASSERT_TRUE(DONE(plx_eth_start_queue(sender.eth, PLX_ETH_TX, 0, entries)));
+		ASSERT_TRUE(DONE(plx_eth_start_queue(port.eth, PLX_ETH_RX, 0, entries)));
+		/* More often than the ring has entries. */
+		for (unsigned i = 0; i < 300; i++)
+			ASSERT_TRUE(passes(own)) << i << " on a ring of " << entries;
+		EXPECT_FALSE(passes(kStranger));
+	}
 }
 
 } // namespace

@@ -49,14 +49,27 @@ struct plx_worker_stats {
  * Blocks until the thread runs on its core. The thread has all signals blocked: they stay the
  * program's business.
  *
- * The process may use the cores that its first thread or the caller has in its affinity mask, so a
- * program that pins its own threads starts its workers first.
+ * Which cores may be used is said by plx_worker_cores().
  *
  * Return: 0; -EINVAL when there is no such core or the process may not use it, with the cores that
  * may be used in plx_error(); -ENOMEM; -EAGAIN.
  */
 PLX_API int plx_worker_start(
 	unsigned core, plx_worker_fn *fn, void *arg, struct plx_worker **worker);
+
+/**
+ * plx_worker_cores() - Tell which cores workers may be started on.
+ * @cores: receives their numbers in rising order, as far as there is room
+ * @count: how many there is room for
+ *
+ * Those that the process' first thread or the caller has in its affinity mask, so a program that
+ * pins its own threads asks, and starts its workers, first; and those that were set aside by
+ * isolcpus, which are in nobody's mask. A control group may still keep the process from a core of
+ * these. Any thread may call; reads a file.
+ *
+ * Return: How many there are in all; -EINVAL when the kernel does not tell.
+ */
+PLX_API int plx_worker_cores(unsigned *cores, unsigned count);
 
 /**
  * plx_worker_stop() - Ask a worker to end after its present round, wait for it, and free it.
