@@ -308,6 +308,7 @@ static int find_device(struct doctor *doctor, const char *device)
 	size_t len = strcspn(device, ",");
 	struct plx_pci_address address;
 	char *place;
+	int err;
 
 	doctor->named = true;
 	doctor->options = device + len;
@@ -321,9 +322,10 @@ static int find_device(struct doctor *doctor, const char *device)
 			return 0;
 		}
 	place = make_text("%.*s", (int)len, device);
-	if (plx_pci_address_parse(place, &address))
-		usage_error("%s", plx_error());
+	err = plx_pci_address_parse(place, &address);
 	free(place);
+	if (err)
+		usage_error("%s", plx_error());
 	doctor->function = find_function(doctor->machine, &address);
 	if (doctor->function)
 		return 0;

@@ -13,7 +13,7 @@ import sys
 EXEMPT = {
     "it cannot fail, or what it answers is no error": """
         __ctype_b_loc __ctype_tolower_loc __errno_location __tls_get_addr _GLOBAL_OFFSET_TABLE_
-        __cmsg_nxthdr freeifaddrs geteuid getpid inet_ntop memchr memcmp memcpy memmove memset
+        __cmsg_nxthdr freeifaddrs geteuid getpid inet_ntop bcmp memchr memcmp memcpy memmove memset
         pthread_equal pthread_self qsort sched_yield sigfillset snprintf strchr strcmp strcpy
         strcspn strerror strerrordesc_np strlen strncmp strnlen
         strrchr strspn strstr strtol strtoul strtoull vsnprintf __isoc99_sscanf numa_max_node""",
@@ -47,7 +47,7 @@ EXEMPT = {
 
 # What compilers and sanitizers put in by themselves.
 OF_THE_BUILD = re.compile(
-    r"__(asan|ubsan|tsan|sanitizer|gcov|stack_chk|cxa|gmon|cpu_model|cpu_indicator)_?|_ITM_|__llvm")
+    r"__(assert_fail|asan|ubsan|tsan|sanitizer|gcov|stack_chk|cxa|gmon|cpu_model|cpu_indicator)_?|_ITM_|__llvm")
 
 
 def symbols(archive, *options):

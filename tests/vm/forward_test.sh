@@ -22,8 +22,8 @@ every_ring()
 		forward "$(with_options "packed=$packed,mrg_rxbuf=$mrg,event_idx=$event") --ring=$ring"
 		check "$name: every frame passes unharmed" frames_pass
 		check "$name: the counters agree with what passed" counts_agree
-		check "$name: the paths are as asked for" fwd_says "all(port['rx_path'] == '$layout, $buffers'
-			and port['tx_path'] == '$layout' for port in fwd['ports'])"
+		check "$name: the paths are as asked for" fwd_says "all(port['rx_path'].startswith('$layout, $buffers')
+			and port['tx_path'].startswith('$layout') for port in fwd['ports'])"
 		check "$name: SIGINT ends it with status 0" ended_well
 	done
 }
