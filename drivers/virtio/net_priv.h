@@ -236,8 +236,13 @@ int net_stop_queue(struct plx_eth *eth, enum plx_eth_direction direction, unsign
 int net_start_queue(
 	struct plx_eth *eth, enum plx_eth_direction direction, unsigned index, uint16_t entries);
 
-/* net.c: whether rings of such sizes can be had; a 0 becomes the one to use. */
+/* net_configure.c */
+int net_configure(struct plx_eth *eth, const struct plx_eth_config *config);
+/* Whether rings of such sizes can be had; a 0 becomes the one to use. */
 int net_choose_rings(struct net *net, struct plx_eth_config *config);
+/* Bytes that the longest frame of the MTU takes to receive, with its header. */
+uint32_t net_frame_room(const struct net *net, const struct plx_eth_config *config);
+void net_free_queues(struct net *net);
 
 /* net_events.c */
 int net_get_link(struct plx_eth *eth, struct plx_eth_link *link);
