@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "drivers/virtio/net_priv.h"
 
-#include "base/bits.h"
 #include "base/error.h"
-#include "mem/pool.h"
 #include "virtio/handshake.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
