@@ -17,10 +17,13 @@
  *     addresses=...  how they come out: keep, swap, or those of port A and of port B, each as
  *                    DESTINATION/SOURCE: 02:00:00:00:00:00/52:54:00:00:00:0a,...
  *     flow=N         first answer {"flowing":true} once N frames are through in each direction
+ *     giveup=SECONDS after so long without a frame of a direction, what is under way there is lost
+ *                    and more is sent; by default a full window stays
  *     stall=SECONDS  how long nothing good may come out; by default 60
  *
- * A run begins with probes, until one comes through in each direction. A line that comes while it
- * lasts, such as "stop", ends it early: what was under way is then not missed.
+ * A run begins with probes, until one comes through in each direction. While it lasts, the line
+ * "flow" asks for one more {"flowing":true}, once flow=N further frames came through. Any other
+ * line, such as "stop", ends it early: what was under way is then not missed.
  */
 #include "frame.h"
 
@@ -59,6 +62,7 @@ struct options {
 	uint32_t count;
 	uint32_t window;
 	uint32_t flow;
+	double giveup; /* 0: never */
 	double stall;
 	enum addresses addresses;
 	uint8_t given[2][12]; /* what frames have that come out of a port */
@@ -73,8 +77,9 @@ struct direction {
 	uint32_t expected;                 /* the number that comes next */
 	uint32_t lost, doubled, reordered; /* a number that comes late is no longer lost */
 	uint32_t altered, foreign;
-	double probed;
-	uint8_t *seen; /* a bit for each number */
+	double probed, heard;
+	uint32_t flow_from; /* of received */
+	uint8_t *seen;      /* a bit for each number */
 };
 
 struct run {
@@ -86,6 +91,9 @@ struct run {
 };
 
 static struct port ports[2];
+
+/* A line that ended a run and is a command of its own; empty for none. */
+static char unread[512];
 
 static _Noreturn __attribute__((format(printf, 1, 2))) void die(const char *format, ...)
 {
@@ -167,6 +175,8 @@ static void read_options(struct options *options, char *line)
 			options->flow = read_number(word, value, COUNT_MAX);
 		else if (!strcmp(word, "stall"))
 			options->stall = read_number(word, value, 3600);
+		else if (!strcmp(word, "giveup"))
+			options->giveup = read_number(word, value, 3600);
 		else if (!strcmp(word, "addresses"))
 			read_addresses(options, value);
 		else
@@ -224,6 +234,12 @@ static void send_what_may_go(struct run *run, unsigned from)
 			(struct frame_label){.number = direction->probes_sent++, .probe = true});
 		return;
 	}
+	if (run->options.giveup > 0 && under_way(direction) &&
+		now() - direction->heard > run->options.giveup) {
+		direction->lost += under_way(direction);
+		direction->expected = direction->sent;
+		direction->heard = now();
+	}
 	while (!ports[from].out_len && direction->sent < run->options.count &&
 		under_way(direction) < run->options.window)
 		send_frame(run, from, (struct frame_label){.number = direction->sent++});
@@ -274,7 +290,7 @@ static void take_number(struct direction *direction, uint32_t number)
 
 static void take_ours(struct run *run, struct direction *direction, const struct frame_label *label)
 {
-	run->moved = now();
+	run->moved = direction->heard = now();
 	if (label->probe)
 		direction->probes_received++;
 	else
@@ -362,6 +378,36 @@ static bool is_over(const struct run *run)
 	return run->stopped || quiet > run->options.stall;
 }
 
+/* Without a buffer of stdio's, so that poll() knows of every line. */
+static bool read_line(char *line, size_t size)
+{
+	size_t len = 0;
+
+	while (len + 1 < size && read(STDIN_FILENO, line + len, 1) == 1) {
+		if (line[len] == '\n') {
+			line[len] = '\0';
+			return true;
+		}
+		len++;
+	}
+	return false;
+}
+
+/* "flow" asks for one more answer; whatever else is said ends the run. */
+static void listen_to_input(struct run *run)
+{
+	bool heard = read_line(unread, sizeof(unread));
+
+	run->stopped = !heard || strcmp(unread, "flow") != 0;
+	if (!heard || !run->stopped)
+		unread[0] = '\0';
+	if (run->stopped)
+		return;
+	for (unsigned from = 0; from < 2; from++)
+		run->direction[from].flow_from = run->direction[from].received;
+	run->flowing = false;
+}
+
 static void step(struct run *run)
 {
 	struct pollfd polled[3] = {{STDIN_FILENO, POLLIN, 0}};
@@ -380,7 +426,19 @@ static void step(struct run *run)
 		if (polled[port + 1].revents & ~POLLOUT)
 			read_in(run, port);
 	}
-	run->stopped = polled[0].revents != 0;
+	if (polled[0].revents)
+		listen_to_input(run);
+}
+
+static bool flows(const struct run *run)
+{
+	for (unsigned from = 0; from < 2; from++) {
+		const struct direction *direction = &run->direction[from];
+
+		if (direction->received - direction->flow_from < run->options.flow)
+			return false;
+	}
+	return true;
 }
 
 static bool is_good(const struct run *run)
@@ -433,7 +491,7 @@ static void carry_out(struct run *run)
 	run->began = run->moved = now();
 	while (!is_over(run)) {
 		step(run);
-		if (run->options.flow && !run->flowing && passed(run, run->options.flow)) {
+		if (run->options.flow && !run->flowing && flows(run)) {
 			run->flowing = true;
 			(void)puts("{\"flowing\":true}");
 		}
@@ -478,19 +536,13 @@ static int accept_at(int listener)
 	return fd;
 }
 
-/* Without a buffer of stdio's, so that poll() knows of every line. */
-static bool read_line(char *line, size_t size)
+static bool next_line(char *line, size_t size)
 {
-	size_t len = 0;
-
-	while (len + 1 < size && read(STDIN_FILENO, line + len, 1) == 1) {
-		if (line[len] == '\n') {
-			line[len] = '\0';
-			return true;
-		}
-		len++;
-	}
-	return false;
+	if (!unread[0])
+		return read_line(line, size);
+	(void)snprintf(line, size, "%s", unread);
+	unread[0] = '\0';
+	return true;
 }
 
 int main(int argc, char **argv)
@@ -507,7 +559,7 @@ int main(int argc, char **argv)
 	(void)puts("{\"listening\":true}");
 	for (unsigned port = 0; port < 2; port++)
 		ports[port].fd = accept_at(listener[port]);
-	while (read_line(line, sizeof(line)) && strcmp(line, "quit")) {
+	while (next_line(line, sizeof(line)) && strcmp(line, "quit")) {
 		static struct run run;
 
 		if (!strcmp(line, "stop"))

@@ -106,6 +106,8 @@ CASES = [
      None, (addressed(0), addressed(1)), {}),
     ("a lost frame", "count=300", lambda wire, frame: [], (None, None), {"lost": 1}),
     ("a lost last frame", "count=100 stall=1", lambda wire, frame: [], (None, None), {"lost": 1}),
+    ("a lost window that is given up", "count=300 window=1 giveup=1", lambda wire, frame: [], (None, None),
+     {"lost": 1}),
     ("a doubled frame", "count=300", lambda wire, frame: [frame, frame], (None, None), {"doubled": 1}),
     ("a late frame", "count=300", hold, (None, None), {"reordered": 1}),
     ("a changed byte", "count=300", lambda wire, frame: [altered(59)(frame)], (None, None),
