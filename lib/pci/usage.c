@@ -360,7 +360,8 @@ int plx_pci_ready_for_vfio(
 		return plx_fail(ENOENT,
 			"%s: the kernel's driver vfio-pci is not loaded; run `modprobe vfio-pci`",
 			q.name);
-	if (function->iommu_group < 0)
+	/* With neither driver nor group it may be on its way in or out, as after a hot plug. */
+	if (function->iommu_group < 0 && *function->driver)
 		return plx_fail(EOPNOTSUPP,
 			"%s: it is behind no IOMMU; enable VT-d or AMD-Vi in the firmware and put "
 			"intel_iommu=on or amd_iommu=on on the kernel's command line (in a virtual "

@@ -253,7 +253,11 @@ static int join_refused(const struct plx_vfio_container *container, const char *
 
 static void unset_container(const struct plx_vfio_container *container, int group_fd)
 {
-	if (!container->sys->ioctl(group_fd, VFIO_GROUP_UNSET_CONTAINER, NULL))
+	/*
+	 * EINVAL says that it is in no container: the kernel takes a group out by itself when its
+	 * last function is unplugged.
+	 */
+	if (!container->sys->ioctl(group_fd, VFIO_GROUP_UNSET_CONTAINER, NULL) || errno == EINVAL)
 		return;
 	plx_log(container->log, PLX_LOG_WARNING,
 		"an IOMMU group does not leave the VFIO container: %s%s", strerror(errno),

@@ -472,6 +472,14 @@ TEST_F(PciReady, ReasonsComeInTheOrderInWhichTheyAreMended)
 	EXPECT_EQ(ready(), 0) << plx_error();
 }
 
+TEST_F(PciReady, AFunctionThatIsBeingPluggedInIsNotTakenForOneWithoutAnIommu)
+{
+	std::filesystem::remove(machine.function(NIC) / "iommu_group");
+	machine.set_driver(NIC, "");
+	EXPECT_EQ(ready(), -EBUSY);
+	EXPECT_TRUE(error_says("no driver has it")) << plx_error();
+}
+
 TEST_F(PciReady, DriversThatDoNoDmaShareAGroup)
 {
 	machine.set_driver(NIC, "vfio-pci");

@@ -609,6 +609,28 @@ TEST_P(Vfio, FailedUnmapIsLogged)
 	plx_vfio_close(device);
 }
 
+TEST_P(Vfio, GroupThatTheKernelTookOutByItselfIsNotMissed)
+{
+	plx_vfio_device *device = must_open();
+
+	kernel.fail_request = VFIO_GROUP_UNSET_CONTAINER;
+	kernel.fail_errno = EINVAL;
+	plx_vfio_close(device);
+	EXPECT_TRUE(messages.empty()) << messages[0];
+}
+
+TEST_P(Vfio, GroupThatStaysInTheContainerIsLogged)
+{
+	plx_vfio_device *device = must_open();
+
+	kernel.fail_request = VFIO_GROUP_UNSET_CONTAINER;
+	kernel.fail_errno = EBUSY;
+	plx_vfio_close(device);
+	ASSERT_EQ(messages.size(), by_group() ? 1u : 0u);
+	if (by_group())
+		EXPECT_NE(messages[0].find("still mapped"), std::string::npos) << messages[0];
+}
+
 TEST_P(Vfio, TooSmallMemlockLimitNamesBothFiguresAndTheRemedies)
 {
 	rlimit before, low = {4 * MiB, 4 * MiB};
