@@ -261,7 +261,11 @@ static int reset_locked(struct vfio_user *user)
 	if (!user->can_reset)
 		return plx_fail(
 			ENOTSUP, "%s: the server does not reset its device", user->base.name);
-	return vfio_user_ask(user, VFIO_USER_DEVICE_RESET, NULL, 0, NULL, 0, &form);
+	err = vfio_user_ask(user, VFIO_USER_DEVICE_RESET, NULL, 0, NULL, 0, &form);
+	if (user->fault)
+		return reconnect(user);
+	/* Whoever asks for a reset takes -ENODEV for a server that is gone; this one refused. */
+	return err == -ENODEV ? plx_fail(EIO, "%s", plx_error()) : err;
 }
 
 static int user_reset(struct plx_vfio_device *base)

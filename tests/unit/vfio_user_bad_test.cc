@@ -459,6 +459,65 @@ TEST_F(VfioUserBad, NoticesAServerThatFallsSilentWhileItRuns)
 	ASSERT_NO_FATAL_FAILURE(pass(20));
 }
 
+TEST_F(VfioUserBad, SecondStopDoesNotCallBuffersSafeThatAreNot)
+{
+	auto silent = std::make_shared<std::atomic<bool>>(false);
+
+	middle->hook = [=](bool, struct plx_vfio_user_message *) {
+		return *silent ? Middleman::HANG : Middleman::PASS;
+	};
+	ASSERT_NO_FATAL_FAILURE(start(",timeout=500"));
+	ASSERT_NO_FATAL_FAILURE(pass(20));
+	uint64_t before = plx_pool_available(pool);
+
+	middle->deaf = true;
+	*silent = true;
+	/* Nobody else could be met there, from whom something might be learned. */
+	ASSERT_EQ(unlink(path.c_str()), 0);
+	EXPECT_EQ(poll_until_error(), -ENODEV);
+	for (unsigned i = 0; i < 2; i++) {
+		EXPECT_EQ(plx_eth_stop(eth), -EIO);
+		expect_error("neither answers nor hangs up");
+		EXPECT_EQ(plx_pool_available(pool), before);
+	}
+	*silent = false;
+	middle->deaf = false;
+	ASSERT_EQ(plx_eth_stop(eth), 0) << plx_error();
+	expect_all_back();
+}
+
+TEST_F(VfioUserBad, RefusedResetDoesNotPassForAServerThatIsGone)
+{
+	auto stubborn = std::make_shared<std::atomic<bool>>(false);
+
+	middle->hook = [=](bool from_server, struct plx_vfio_user_message *message) {
+		struct vfio_user_region_access access;
+
+		std::memcpy(&access, message->payload, sizeof(access));
+		if (!*stubborn)
+			return Middleman::PASS;
+		if (from_server && message->header.command == VFIO_USER_DEVICE_RESET) {
+			message->header.flags |= VFIO_USER_ERROR;
+			message->header.error = ENODEV;
+		}
+		/* The one register of a byte that is written is the status: it stays as it is. */
+		if (!from_server && message->header.command == VFIO_USER_REGION_WRITE &&
+			access.count == 1)
+			message->payload[sizeof(access)] = 0x0f;
+		return Middleman::PASS;
+	};
+	ASSERT_NO_FATAL_FAILURE(start());
+	ASSERT_NO_FATAL_FAILURE(pass(20));
+	uint64_t before = plx_pool_available(pool);
+
+	*stubborn = true;
+	EXPECT_EQ(plx_eth_stop(eth), -EIO);
+	EXPECT_EQ(plx_pool_available(pool), before);
+	*stubborn = false;
+	ASSERT_EQ(plx_eth_stop(eth), 0) << plx_error();
+	expect_all_back();
+}
+
 TEST_F(VfioUserBad, IsNotHeldUpByAServerThatTalksWithoutEnd)
 {
 	/* Before an answer comes a thousand refused wishes; the client must come to its answer. */

@@ -150,6 +150,7 @@ class Middleman
 
 	Hook hook; /* set before the client connects */
 	std::atomic<unsigned> sessions{0};
+	std::atomic<bool> deaf{false}; /* while it hangs: to a client that leaves as well */
 
 	Middleman(const std::string &path_, const std::string &upstream_)
 	    : path(path_), upstream(upstream_)
@@ -225,7 +226,7 @@ class Middleman
 			(void)poll(polled, 2, fate == HANG ? 1 : 5);
 			if (fate == HANG) {
 				/* The client may leave. */
-				if (plx_socket_hung_up(fd))
+				if (!deaf && plx_socket_hung_up(fd))
 					break;
 				continue;
 			}
