@@ -204,9 +204,12 @@ static int run_set_irqs(struct plx_emu_server *server)
 		return plx_fail(EINVAL,
 			"%u descriptors and the flags 0x%x for %u interrupts are not understood",
 			in->fds, set.flags, set.count);
-	/* One that is full is signalled already, and its client must not stop the device. */
-	for (unsigned i = 0; i < in->fds; i++)
+	for (unsigned i = 0; i < in->fds; i++) {
+		if (!plx_vfio_user_is_safe_event(in->fd[i]))
+			return plx_fail(EINVAL, "descriptor %u is no eventfd", i);
+		/* One that is full is signalled already, and nobody has to wait for room. */
 		(void)fcntl(in->fd[i], F_SETFL, O_NONBLOCK);
+	}
 	return device->ops->set_irqs(
 		device, set.index, set.start, set.count, in->fds ? in->fd : server->no_fd);
 }

@@ -119,7 +119,8 @@ static void add_doorbell(
 {
 	int fd;
 
-	if (user->doorbells == VFIO_USER_DOORBELLS)
+	if (user->doorbells == VFIO_USER_DOORBELLS ||
+		!plx_vfio_user_is_safe_event(user->wire.in.fd[entry->fd_index]))
 		return;
 	fd = fcntl(user->wire.in.fd[entry->fd_index], F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)

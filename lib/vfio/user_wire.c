@@ -118,6 +118,14 @@ bool plx_vfio_user_is_safe_file(int fd, uint64_t size)
 	       (uint64_t)status.st_size >= size;
 }
 
+bool plx_vfio_user_is_safe_event(int fd)
+{
+	struct stat status;
+
+	/* Files of no place, as eventfds are, have no type. */
+	return !fstat(fd, &status) && !(status.st_mode & S_IFMT);
+}
+
 /* --- capabilities --- */
 
 /* An object in an object, and one level for what is not known. */

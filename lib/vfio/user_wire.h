@@ -73,6 +73,12 @@ void plx_vfio_user_drop(struct plx_vfio_user_wire *wire);
  */
 bool plx_vfio_user_is_safe_file(int fd, uint64_t size);
 
+/*
+ * Whether a descriptor of the other end's may be written to as an eventfd: a pipe or socket that
+ * nobody reads would raise SIGPIPE.
+ */
+bool plx_vfio_user_is_safe_event(int fd);
+
 /* What one end says of itself when they greet. */
 struct plx_vfio_user_capabilities {
 	uint64_t msg_fds; /* descriptors it receives in one message */

@@ -457,6 +457,22 @@ TEST_F(EmuServer, IsNotStoppedByAnEventfdThatIsFull)
 	close(fd);
 }
 
+/* A pipe that nobody reads would end the process that writes to it. */
+TEST_F(EmuServer, TakesNothingButAnEventfdForOne)
+{
+	uint32_t set[5] = {20, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 2, 0, 1};
+	int ends[2];
+
+	ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+	ASSERT_NO_FATAL_FAILURE(meet());
+	command(VFIO_USER_DEVICE_SET_IRQS, set, sizeof(set), {ends[1]});
+	EXPECT_EQ(answer(), EINVAL);
+	close(ends[0]);
+	close(ends[1]);
+	plx_emu_interrupt(server->card(), 0);
+	EXPECT_EQ(ask(VFIO_USER_DEVICE_GET_INFO, vfio_user_device_info{16, 0, 0, 0}), 0);
+}
+
 TEST_F(EmuServer, AnswersNothingWhereNoAnswerIsWanted)
 {
 	struct vfio_user_device_info info = {16, 0, 0, 0};
