@@ -354,8 +354,6 @@ int plx_eth_get_coalescing(struct plx_eth *eth, enum plx_eth_direction direction
 	LOCKED(eth, check_started, get_coalescing(eth, direction, queue, max_packets, max_usecs));
 }
 
-/* --- offloads, link, events --- */
-
 /* --- single queues --- */
 
 static int stop_queue(struct plx_eth *eth, enum plx_eth_direction direction, unsigned index)
@@ -376,15 +374,18 @@ int plx_eth_stop_queue(struct plx_eth *eth, enum plx_eth_direction direction, un
 static int start_queue(
 	struct plx_eth *eth, enum plx_eth_direction direction, unsigned index, uint16_t entries)
 {
-	const struct plx_eth_coalescing *each = eth->settings.each[direction];
+	const struct plx_eth_coalescing *each;
 	int err = check_queue(eth, direction, index, false);
 
 	if (!err && !eth->control->start_queue)
 		err = plx_fail(ENOTSUP, "%s: its driver cannot start a single queue", name_of(eth));
 	if (!err)
 		err = eth->control->start_queue(eth, direction, index, entries);
-	if (err || !each || !each[index].set)
+	if (err)
 		return err;
+	each = eth->settings.each[direction];
+	if (!each || !each[index].set)
+		return 0;
 	return eth->control->set_coalescing(
 		eth, direction, index, each[index].max_packets, each[index].max_usecs);
 }
@@ -394,6 +395,8 @@ int plx_eth_start_queue(
 {
 	LOCKED(eth, check_started, start_queue(eth, direction, index, entries));
 }
+
+/* --- offloads, link, events --- */
 
 static int set_rx_offloads(struct plx_eth *eth, uint32_t offloads)
 {

@@ -192,7 +192,8 @@ enum plx_eth_direction {
  * queue's user must not be inside a burst.
  *
  * Return: As at the head of this page; -ESHUTDOWN when the device is stopped; -EALREADY when the
- * queue is; -EIO when the device does not confirm: the buffers are kept until it is stopped.
+ * queue is; -EIO when the device does not confirm: the buffers are kept until a further call, or
+ * plx_eth_stop(), succeeds.
  */
 PLX_API int plx_eth_stop_queue(
 	struct plx_eth *eth, enum plx_eth_direction direction, unsigned index);
@@ -202,7 +203,7 @@ PLX_API int plx_eth_stop_queue(
  * @eth: a started device
  * @direction: of the queue
  * @index: its number
- * @entries: descriptors of its ring, as in struct plx_eth_config; 0 for as many as it had
+ * @entries: descriptors of its ring, as in struct plx_eth_config; 0 for as many as configured
  *
  * A queue that broke is mended by stopping and starting it, if the device goes on. What the size
  * becomes holds until the device is stopped.
