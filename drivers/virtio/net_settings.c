@@ -139,10 +139,10 @@ static int send_pairs(struct net *net, uint16_t pairs)
 	return net_ctrl_send(net, &command, NULL);
 }
 
-/* A queue that was stopped alone stays so. */
+/* A queue that was stopped alone stays so, and one that broke stays broken. */
 static void use_tx(struct net_txq *queue, bool use)
 {
-	if (queue->base.burst == plx_eth_tx_stopped)
+	if (queue->base.burst == plx_eth_tx_stopped || queue->vq->fault)
 		return;
 	if (use)
 		net_tx_run(queue);
