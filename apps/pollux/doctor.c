@@ -95,8 +95,7 @@ void doctor_fault(struct doctor_finding *finding, char *remedy, const char *form
 	va_end(args);
 }
 
-/* The library's sentences are "DEVICE: cause; remedy", and the device is told beside the finding.
- */
+/* The library's sentences are "DEVICE: cause; remedy"; the device stands beside the finding. */
 void doctor_quote(struct doctor_finding *finding, enum doctor_verdict verdict, const char *sentence)
 {
 	const char *text = sentence, *end = strrchr(text, ';'), *colon = strstr(text, ": ");

@@ -10,8 +10,7 @@
 
 /* A device in software, behind a socket, for whoever drives PCI functions by vfio-user. */
 
-/* How long the server runs until the signals are looked at; it sleeps when there is nothing to do.
- */
+/* How long the server runs, or sleeps, until the signals are looked at. */
 #define ROUND_NANOSECONDS 20000000u
 
 /* Rules of the standard that are told one by one. */

@@ -21,8 +21,7 @@
 /* Descriptors that one frame may take for sending. */
 #define NET_SEGMENTS_MAX 32
 
-/* A frame of so many descriptors goes through an indirect table, if it does not need a longer one.
- */
+/* A frame of so many descriptors goes through an indirect table, unless that is too short. */
 #define NET_TABLE_MIN 3
 #define NET_TABLE_MAX 16
 

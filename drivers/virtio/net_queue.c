@@ -90,8 +90,7 @@ int net_stop_queue(struct plx_eth *eth, enum plx_eth_direction direction, unsign
 			queue.name, pair);
 	close_off(&queue);
 	err = reset(&queue);
-	/* Without a confirmation the device may still write: everything stays until it is stopped.
-	 */
+	/* Without a confirmation the device may still write: all stays until it is stopped. */
 	if (!err)
 		release(&queue);
 	return err;
@@ -158,8 +157,7 @@ int net_start_queue(
 				      : start_tx(queue.net, pair, entries);
 	if (!err)
 		return 0;
-	/* Nothing was made available if it was never enabled; otherwise the device has to forget.
-	 */
+	/* One that was never enabled has nothing; otherwise the device has to forget. */
 	if (*queue.vq) {
 		close_off(&queue);
 		if (reset(&queue))

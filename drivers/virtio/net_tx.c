@@ -8,9 +8,9 @@
 #include <string.h>
 
 /*
- * Sending. The header goes into the headroom, right in front of the frame, so that
- * a frame of one segment is one descriptor; a frame without headroom gets a header of zeros from a
- * shared place and one descriptor more.
+ * Sending. The header goes into the headroom, right in front of the frame, so that a frame of one
+ * segment is one descriptor; a frame without headroom gets a header of zeros from a shared place
+ * and one descriptor more.
  */
 
 static int transmit_broken(struct plx_eth_txq *base, struct plx_packet **packets, unsigned count)

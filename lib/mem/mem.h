@@ -126,8 +126,7 @@ void plx_mem_free(struct plx_mem *mem, void *address);
 /* The IOVA of an address inside an allocation. Never blocks. */
 uint64_t plx_mem_iova(const struct plx_mem *mem, const void *address);
 
-/* Whether bytes inside an allocation, at most 2 MiB, follow each other for a device. Never blocks.
- */
+/* Whether bytes of an allocation, at most 2 MiB, follow each other for a device. Never blocks. */
 bool plx_mem_is_whole(const struct plx_mem *mem, const void *address, size_t length);
 
 void plx_mem_usage(struct plx_mem *mem, struct plx_memory_usage *usage);

@@ -78,8 +78,7 @@ void plx_mem_end_physical(struct plx_mem *mem);
  */
 int plx_mem_learn_frames(struct plx_mem *mem, const struct mem_segment *segment);
 
-/* The first offset from @start on where @length bytes of the segment are in one piece for devices.
- */
+/* The first offset from @start on where @length bytes of it are in one piece for devices. */
 uint64_t plx_mem_whole_from(const struct plx_mem *mem, const struct mem_segment *segment,
 	uint64_t start, uint64_t length);
 

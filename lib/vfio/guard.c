@@ -24,8 +24,7 @@ struct window {
 	bool *gone;
 };
 
-/* Each queue has a page of its own for its doorbell. Pages of this that nobody uses cost nothing.
- */
+/* A queue may have a page of its own for its doorbell. What nobody uses of this costs nothing. */
 #define WINDOWS 4096
 
 static struct {

@@ -60,8 +60,8 @@ void plx_interrupts_off(struct plx_interrupts *interrupts);
 void plx_interrupts_rearm(struct plx_interrupts *interrupts);
 
 /*
- * The eventfd of the queue @which, counted from 0, and that of configuration
- * changes. Return: -1 while they are off, or when the device refuses the latter.
+ * The eventfd of the queue @which, counted from 0, and that of configuration changes. Return: -1
+ * while they are off, or when the device refuses the latter.
  */
 int plx_interrupts_queue_fd(const struct plx_interrupts *interrupts, unsigned which);
 int plx_interrupts_config_fd(const struct plx_interrupts *interrupts);

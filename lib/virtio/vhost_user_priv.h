@@ -80,8 +80,7 @@ struct vhost_user {
 	struct vhost_user_segment segment[VHOST_USER_SEGMENTS];
 	struct vhost_user_ring ring[VHOST_USER_RINGS];
 	struct vhost_user_control control;
-	/* What a backend calls when it used buffers; the drivers' own, between a start and a stop.
-	 */
+	/* What a backend calls when it used buffers; the drivers', between a start and a stop. */
 	const int32_t *calls;
 	unsigned call_count;
 	int call[VHOST_USER_RINGS]; /* of each ring, plus 1; 0: none */

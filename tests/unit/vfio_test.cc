@@ -4,8 +4,7 @@
 #include <sys/resource.h>
 #include <thread>
 
-/* The kernel's ways to a device: opening, memory, closing. Open devices are in vfio_device_test.cc.
- */
+/* The kernel's ways to a device: opening, memory, closing. vfio_device_test.cc has open ones. */
 
 namespace
 {
