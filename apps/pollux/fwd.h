@@ -85,9 +85,10 @@ struct fwd_port {
 	struct plx_pool *pool;   /* frames to receive */
 	struct plx_pool *frames; /* frames to send, made in advance */
 	bool started;
-	int events;                  /* of enum plx_eth_event, that are not seen to yet */
-	unsigned resets;             /* times that it was brought back */
-	unsigned lost_links;         /* times that its link went down */
+	bool undirected;     /* another device came, and streams still lead to the one before */
+	int events;          /* of enum plx_eth_event, that are not seen to yet */
+	unsigned resets;     /* times that it was brought back */
+	unsigned lost_links; /* times that its link went down */
 	struct plx_eth_stats before; /* of devices that it was before it was replaced */
 	struct plx_eth_stats stats;  /* as of the last look */
 	char *rx_path;               /* what follows is kept when the device is closed */

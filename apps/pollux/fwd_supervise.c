@@ -94,10 +94,12 @@ static int replace(struct fwd *fwd, struct fwd_port *port)
 	plx_eth_close(port->eth);
 	port->eth = NULL;
 	port->started = false;
+	port->undirected = true;
 	err = fwd_port_reopen(fwd, port);
 	if (err)
 		return err;
 	direct_streams(fwd, port);
+	port->undirected = false;
 	return 0;
 }
 
@@ -105,7 +107,7 @@ static int try_once(struct fwd *fwd, struct fwd_port *port)
 {
 	int err = -ENODEV;
 
-	if (port->eth && !(port->events & PLX_ETH_EVENT_WANTED)) {
+	if (port->eth && !port->undirected && !(port->events & PLX_ETH_EVENT_WANTED)) {
 		err = plx_eth_reset(port->eth);
 		port->started = !err;
 	}
