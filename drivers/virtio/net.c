@@ -60,6 +60,7 @@ static void disconnect(struct net *net)
 	for (unsigned i = 0; i < net->eth.queue_pairs; i++) {
 		net->rx[i].base.burst = plx_eth_rx_stopped;
 		net->tx[i].base.burst = plx_eth_tx_stopped;
+		net->tx[i].base.prepare = plx_eth_prepare_stopped;
 		if (net->rx[i].vq)
 			plx_virtq_disconnect(net->rx[i].vq);
 		if (net->tx[i].vq)

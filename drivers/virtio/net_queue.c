@@ -3,6 +3,8 @@
 
 #include "base/error.h"
 
+#include <stdio.h>
+
 /* One queue stopped, resized and started while the others run (virtio 1.4, 2.6.1). */
 
 /* The queue, whichever way it goes. */
@@ -138,6 +140,7 @@ int net_start_queue(
 	struct plx_eth *eth, enum plx_eth_direction direction, unsigned pair, uint16_t entries)
 {
 	struct which queue = which_queue(eth, direction, pair);
+	char reason[PLX_ERROR_LEN];
 	int err = check_feature(&queue);
 
 	if (!err && *queue.vq)
@@ -158,11 +161,11 @@ int net_start_queue(
 	if (!err)
 		return 0;
 	/* One that was never enabled has nothing; otherwise the device has to forget. */
-	if (*queue.vq) {
+	(void)snprintf(reason, sizeof(reason), "%s", plx_error());
+	if (*queue.vq)
 		close_off(&queue);
-		if (reset(&queue))
-			return err;
-	}
-	release(&queue);
+	if (!*queue.vq || !reset(&queue))
+		release(&queue);
+	plx_note_failure("%s", reason);
 	return err;
 }

@@ -154,11 +154,14 @@ static void use_tx(struct net_txq *queue, bool use)
 static int check_complete(struct net *net, uint16_t pairs)
 {
 	for (unsigned i = 0; i < pairs; i++)
-		if (!net->rx[i].vq || !net->tx[i].vq)
+		if (net->rx[i].base.burst == plx_eth_rx_stopped ||
+			net->tx[i].base.burst == plx_eth_tx_stopped)
 			return plx_fail(EBUSY,
 				"%s: queue pair %u cannot be in use while its %s queue is stopped: start "
 				"it first",
-				net->virtio->name, i, net->rx[i].vq ? "transmit" : "receive");
+				net->virtio->name, i,
+				net->rx[i].base.burst == plx_eth_rx_stopped ? "receive"
+									    : "transmit");
 	return 0;
 }
 

@@ -444,10 +444,9 @@ int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
 		return err;
 	err = plx_virtq_create(
 		net->virtio, (uint16_t)VIRTIO_NET_TXQ(pair), entries, 1024, &queue->vq);
-	if (!err)
-		err = plx_virtq_create_tables(queue->vq, NET_TABLE_MAX);
 	if (err)
 		return err;
+	plx_virtq_create_tables(queue->vq, NET_TABLE_MAX);
 	queue->reclaim_below = queue->vq->size / 4;
 	queue->worth_while = (uint16_t)MAX(queue->vq->size / 4, 1);
 	/* What is to be received may never come; what is sent should go. */

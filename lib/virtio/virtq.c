@@ -398,20 +398,20 @@ free_queue:
 	return err;
 }
 
-int plx_virtq_create_tables(struct plx_virtq *queue, uint16_t entries)
+void plx_virtq_create_tables(struct plx_virtq *queue, uint16_t entries)
 {
 	size_t size = sizeof(struct virtq_desc) * entries * queue->size;
-	int err;
 
 	if (!plx_virtio_has(queue->virtio, VIRTIO_F_INDIRECT_DESC))
-		return 0;
-	err = plx_mem_alloc(queue->mem, size, PLX_CACHE_LINE, queue->virtio->numa_node,
-		PLX_MEM_READ_ONLY, &queue->tables);
-	if (err)
-		return err;
+		return;
+	if (plx_mem_alloc(queue->mem, size, PLX_CACHE_LINE, queue->virtio->numa_node,
+		    PLX_MEM_READ_ONLY, &queue->tables)) {
+		plx_log(queue->log, PLX_LOG_DEBUG, "%s: no indirect tables: %s", queue->name,
+			plx_error());
+		return;
+	}
 	queue->tables_iova = plx_mem_iova(queue->mem, queue->tables);
 	queue->table_entries = entries;
-	return 0;
 }
 
 void plx_virtq_disconnect(struct plx_virtq *queue)

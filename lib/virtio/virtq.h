@@ -166,11 +166,10 @@ int plx_virtq_create(struct plx_virtio *virtio, uint16_t index, uint16_t size, u
 
 /*
  * plx_virtq_create_tables() - Give a queue an indirect table for each id, which chains of up to
- * @entries buffers may go through, if the device takes such (2.7.5.3, 2.8.8).
- *
- * Return: 0, also when the device does not; -ENOMEM.
+ * @entries buffers may go through, if the device takes such (2.7.5.3, 2.8.8) and there is memory
+ * for them. Without tables such chains take more of the ring.
  */
-int plx_virtq_create_tables(struct plx_virtq *queue, uint16_t entries);
+void plx_virtq_create_tables(struct plx_virtq *queue, uint16_t entries);
 
 /* Close the doorbell, while the device is still there. */
 void plx_virtq_disconnect(struct plx_virtq *queue);
