@@ -89,6 +89,15 @@ static struct plx_emu_desc read_desc(const struct virtq_packed_desc *desc)
 	};
 }
 
+/* An indirect table may lie anywhere: nothing asks for an alignment of it (2.7.5.3, 2.8.8). */
+static struct plx_emu_desc read_entry(const void *table, uint32_t number)
+{
+	struct virtq_packed_desc entry;
+
+	memcpy(&entry, (const uint8_t *)table + number * sizeof(entry), sizeof(entry));
+	return read_desc(&entry);
+}
+
 static bool same(const struct plx_emu_desc *one, const struct plx_emu_desc *other)
 {
 	return one->addr == other->addr && one->len == other->len && one->flags == other->flags &&
@@ -261,7 +270,7 @@ static bool visit_table(struct plx_emu_walk *walk, const struct plx_emu_desc *ou
 			walk, "2.8.7", "the length of an indirect table is no multiple of 16");
 	table = plx_emu_walk_table(walk, outer);
 	for (uint32_t i = 0; table && i < outer->len / sizeof(*table); i++) {
-		struct plx_emu_desc desc = read_desc(&table[i]);
+		struct plx_emu_desc desc = read_entry(table, i);
 
 		walk->buffer->digest = plx_emu_walk_mix(walk->buffer->digest, &desc);
 		if (desc.flags & ~VIRTQ_DESC_F_WRITE)

@@ -63,6 +63,15 @@ static struct plx_emu_desc read_desc(const struct virtq_desc *desc)
 	};
 }
 
+/* An indirect table may lie anywhere: nothing asks for an alignment of it (2.7.5.3, 2.8.8). */
+static struct plx_emu_desc read_entry(const void *table, uint32_t number)
+{
+	struct virtq_desc entry;
+
+	memcpy(&entry, (const uint8_t *)table + number * sizeof(entry), sizeof(entry));
+	return read_desc(&entry);
+}
+
 static bool same(const struct plx_emu_desc *one, const struct plx_emu_desc *other)
 {
 	return one->addr == other->addr && one->len == other->len && one->flags == other->flags &&
@@ -129,7 +138,7 @@ static bool visit_table(struct plx_emu_walk *walk, const struct plx_emu_desc *ou
 		if (at >= entries)
 			return plx_emu_walk_complain(
 				walk, "SPLIT-DESC-1", "an indirect table goes on behind its end");
-		desc = read_desc(&table[at]);
+		desc = read_entry(table, at);
 		walk->buffer->digest = plx_emu_walk_mix(walk->buffer->digest, &desc);
 		if (desc.flags & VIRTQ_DESC_F_INDIRECT)
 			return plx_emu_walk_complain(
