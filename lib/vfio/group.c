@@ -163,24 +163,13 @@ static void group_device_close(struct plx_vfio_device *base)
 
 static const struct plx_vfio_ops group_ops = {
 	.name = "group",
-	.read = plx_vfio_fd_read,
-	.write = plx_vfio_fd_write,
-	.map = plx_vfio_fd_map,
-	.unmap = plx_vfio_fd_unmap,
-	.set_irqs = plx_vfio_fd_set_irqs,
-	.unmask_irq = plx_vfio_fd_unmask_irq,
-	.reset = plx_vfio_fd_reset,
+	PLX_VFIO_FD_OPS,
 	.close = group_device_close,
 };
 
 static const struct plx_vfio_ops noiommu_ops = {
 	.name = "noiommu",
-	.read = plx_vfio_fd_read,
-	.write = plx_vfio_fd_write,
-	.map = plx_vfio_fd_map,
-	.unmap = plx_vfio_fd_unmap,
-	.set_irqs = plx_vfio_fd_set_irqs,
-	.reset = plx_vfio_fd_reset,
+	PLX_VFIO_FD_OPS,
 	.close = group_device_close,
 };
 

@@ -150,6 +150,12 @@ int plx_vfio_fd_set_irqs(struct plx_vfio_device *base, unsigned index, unsigned 
 int plx_vfio_fd_unmask_irq(struct plx_vfio_device *base, unsigned index);
 int plx_vfio_fd_reset(struct plx_vfio_device *base);
 
+/* In the table of each backend whose devices are descriptors. */
+#define PLX_VFIO_FD_OPS                                                                            \
+	.read = plx_vfio_fd_read, .write = plx_vfio_fd_write, .map = plx_vfio_fd_map,              \
+	.unmap = plx_vfio_fd_unmap, .set_irqs = plx_vfio_fd_set_irqs,                              \
+	.unmask_irq = plx_vfio_fd_unmask_irq, .reset = plx_vfio_fd_reset
+
 /*
  * Let a device of any backend reach memory, or not: bit 2 of the command register. Return: 0 or
  * -errno.
