@@ -321,11 +321,12 @@ static int probe(struct net *net, struct plx_address *address)
 		plx_negotiation_legacy(&virtio->negotiation);
 		plx_features_add(&virtio->negotiation.understood, VIRTIO_F_ANY_LAYOUT);
 	}
-	if (virtio->transport->exclude)
-		virtio->transport->exclude(virtio);
 	err = read_options(net, address);
-	if (!err)
-		err = plx_handshake_probe(virtio);
+	if (err)
+		return err;
+	if (virtio->transport->narrow)
+		virtio->transport->narrow(virtio);
+	err = plx_handshake_probe(virtio);
 	if (err)
 		return err;
 	err = read_device(net);

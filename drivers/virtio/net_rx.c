@@ -428,6 +428,21 @@ static void choose_path(struct net_rxq *queue)
 
 /* --- life --- */
 
+/*
+ * Where the header goes. In the headroom, in front of a frame that begins a cache line: a header
+ * that stays the same from frame to frame is then a line that nobody writes, and a frame that is
+ * passed on unseen never leaves the other side's cache. With merged buffers the header changes and
+ * is looked at, and so does best on the line where the frame begins.
+ */
+static uint16_t place_header(const struct net_rxq *queue, const struct plx_pool *pool)
+{
+	uint16_t headroom = plx_pool_headroom(pool);
+
+	if (queue->mergeable || headroom < queue->header_len)
+		return headroom;
+	return (uint16_t)(headroom - queue->header_len);
+}
+
 int net_rx_create(struct net *net, unsigned pair, uint16_t entries)
 {
 	struct net_rxq *queue = &net->rx[pair];
@@ -437,7 +452,7 @@ int net_rx_create(struct net *net, unsigned pair, uint16_t entries)
 	queue->header_len = net_header_len(net->virtio);
 	queue->header_apart = net_header_apart(net->virtio);
 	queue->mergeable = plx_virtio_has(net->virtio, VIRTIO_NET_F_MRG_RXBUF);
-	queue->header_off = plx_pool_headroom(pool);
+	queue->header_off = place_header(queue, pool);
 	queue->offloads = net_offloads(net) & (NET_SWITCHABLE | PLX_ETH_OFFLOAD_RX_HASH);
 	queue->ecn = plx_virtio_has(net->virtio, VIRTIO_NET_F_GUEST_ECN);
 	queue->room = plx_pool_data_size(pool);

@@ -293,7 +293,7 @@ static int queue_reset(struct plx_virtio *virtio, uint16_t index)
 }
 
 /* What has no register in a structure as short as the device's (4.1.4.3.1). */
-static void exclude(struct plx_virtio *virtio)
+static void narrow(struct plx_virtio *virtio)
 {
 	static const uint8_t bits[] = {VIRTIO_F_NOTIF_CONFIG_DATA, VIRTIO_F_RING_RESET};
 	struct pci_modern *pci = to_pci(virtio);
@@ -366,7 +366,7 @@ static const struct plx_virtio_transport transport = {
 	.write_status = write_status,
 	.read_features = read_features,
 	.write_features = write_features,
-	.exclude = exclude,
+	.narrow = narrow,
 	.read_generation = read_generation,
 	.config_size = config_size,
 	.read_config = read_config,

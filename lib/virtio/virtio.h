@@ -50,8 +50,11 @@ struct plx_virtio_transport {
 	void (*write_status)(struct plx_virtio *virtio, uint8_t status);
 	void (*read_features)(struct plx_virtio *virtio, struct plx_features *features);
 	void (*write_features)(struct plx_virtio *virtio, const struct plx_features *features);
-	/* Take from the negotiation what this transport cannot carry; NULL: nothing of it. */
-	void (*exclude)(struct plx_virtio *virtio);
+	/*
+	 * Take from the negotiation what this transport cannot carry, or carries to nobody's
+	 * advantage; NULL: nothing of it.
+	 */
+	void (*narrow)(struct plx_virtio *virtio);
 	/*
 	 * A counter that changes with the device configuration; NULL when the transport has none.
 	 */

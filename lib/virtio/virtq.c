@@ -197,8 +197,9 @@ void plx_virtq_disarm(struct plx_virtq *queue)
 
 /*
  * A queue has three parts: descriptors, what else the driver writes, what else the device writes.
- * Each lies on cache lines of its own. The legacy interface fixes where they lie
- * (virtio 1.4, 2.7.2).
+ * Each lies on pairs of cache lines of its own: a CPU that misses one line fetches its neighbour as
+ * well, and would take it from the other side. The legacy interface fixes where they lie (virtio
+ * 1.4, 2.7.2).
  */
 struct layout {
 	size_t driver;
@@ -214,7 +215,7 @@ static struct layout lay_out(const struct plx_virtio *virtio, size_t entries, bo
 		sizeof(struct virtq_avail) + (entries + 1) * sizeof(struct plx_shared16);
 	size_t device_size = sizeof(struct virtq_used) + entries * sizeof(struct virtq_used_elem) +
 			     sizeof(struct plx_shared16);
-	struct layout layout = {.align = PLX_CACHE_LINE};
+	struct layout layout = {.align = 2 * PLX_CACHE_LINE};
 
 	if (packed)
 		driver_size = device_size = sizeof(struct virtq_packed_event);

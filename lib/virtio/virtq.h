@@ -30,7 +30,7 @@
  * 2.8.9). Such a batch is noted when its end is read, and its buffers are taken one by one or in
  * runs as those of any other device; those that were not named count as written to their last byte.
  * An id that is not of the next batch, or of one that reaches beyond what is in flight, breaks the
- * queue.
+ * queue. A split ring of such a device that is only sent through is taken by its index alone.
  *
  * One thread at a time uses a queue. Its operations are the inline functions of virtq_split.h and
  * virtq_packed.h, and those of virtq_ring.h that stand for either by a constant.

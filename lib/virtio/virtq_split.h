@@ -157,16 +157,28 @@ static __always_inline_fn bool plx_virtq_split_ready(struct plx_virtq *queue)
 	return ready;
 }
 
-/* Read the next used element as the end of a batch. Return: whether it is one. */
-static __always_inline_fn bool plx_virtq_split_begin_batch(struct plx_virtq *queue)
+/*
+ * Begin the next batch of a queue in order: read the next used element as its end. Where nobody
+ * asks for lengths, the index has said all that there is to know, since it counts the buffers of a
+ * batch (2.7.9): then no element is read, and its line stays the device's.
+ *
+ * Return: Whether there is a batch.
+ */
+static __always_inline_fn bool plx_virtq_split_begin_batch(
+	struct plx_virtq *queue, const bool check_len)
 {
 	const struct plx_virtq_split *ring = &queue->split;
 	const uint16_t mask = (uint16_t)(queue->size - 1);
 	const struct virtq_used_elem *elem = &ring->used->ring[ring->used_idx & mask];
+	uint16_t ready = (uint16_t)(ring->used_seen - ring->used_idx);
 
+	if (!check_len) {
+		queue->batch = ready;
+		queue->batch_len = 0;
+		return ready;
+	}
 	return plx_virtq_begin_batch(queue, plx_shared32_read(&elem->id),
-		plx_shared32_read(&elem->len), queue->first & mask,
-		(uint16_t)(ring->used_seen - ring->used_idx));
+		plx_shared32_read(&elem->len), queue->first & mask, ready);
 }
 
 /* Claim the chain of the next used element. @id: receives the chain's. Return: NULL: broken. */
@@ -180,7 +192,7 @@ static __always_inline_fn struct plx_virtq_chain *plx_virtq_split_claim(
 
 	if (queue->in_order) {
 		*id = turn;
-		if (!queue->batch && device_lies(!plx_virtq_split_begin_batch(queue)))
+		if (!queue->batch && device_lies(!plx_virtq_split_begin_batch(queue, check_len)))
 			return NULL;
 		return plx_virtq_claim_next(queue, turn, len, check_len);
 	}
@@ -314,7 +326,7 @@ static __always_inline_fn unsigned plx_virtq_split_match(const struct virtq_used
  * @cookies: receives what they were posted with
  * @len: receives the bytes that the device says it wrote into each; only with @check_len
  * @count: how many at most, and not more than the ring's entries
- * @check_len: as plx_virtq_split_pop(); a constant
+ * @check_len: as plx_virtq_split_pop(); a constant, and the same in all calls for a queue
  * @odd: receives whether the next one is for plx_virtq_split_pop()
  * @wide: whether the path is compiled with PLX_WIDE; a constant
  *
@@ -331,6 +343,8 @@ static __always_inline_fn unsigned plx_virtq_split_take(struct plx_virtq *queue,
 	if (!plx_virtq_split_ready(queue))
 		return 0;
 	count = MIN(count, (unsigned)(uint16_t)(ring->used_seen - ring->used_idx));
+	if (!check_len && queue->in_order && !queue->batch)
+		(void)plx_virtq_split_begin_batch(queue, check_len);
 	while (taken < count && !*odd) {
 		uint16_t from = ring->used_idx & mask, turn = queue->first & mask;
 		const struct virtq_used_elem *elem = &ring->used->ring[from];
@@ -349,7 +363,7 @@ static __always_inline_fn unsigned plx_virtq_split_take(struct plx_virtq *queue,
 		ring->used_idx = (uint16_t)(ring->used_idx + good);
 		queue->first = (uint16_t)(queue->first + good);
 		if (unlikely(good < n))
-			*odd = !queue->in_order || !plx_virtq_split_begin_batch(queue);
+			*odd = !queue->in_order || !plx_virtq_split_begin_batch(queue, check_len);
 	}
 	plx_virtq_end_flight(queue, taken);
 	return taken;

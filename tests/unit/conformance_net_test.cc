@@ -61,13 +61,17 @@ TEST_P(NetFrames, HeaderOfASentFrameIsZeros)
 TEST_P(NetFrames, HeadersOfBothDirectionsHaveOneSize)
 {
 	auto frame = make_frame(100, 1);
+	struct plx_emu_queue_state queue;
 	struct plx_packet *packet;
+	uint64_t buffer;
 
 	run();
+	plx_emu_get_queue(card, 0, &queue);
+	ASSERT_EQ(plx_emu_peek(card, queue.descriptors, &buffer, sizeof(buffer)), 0);
 	ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), frame.size()), 0);
 	step();
 	ASSERT_EQ(plx_eth_rx_burst(rxq(), &packet, 1), 1);
-	EXPECT_EQ(packet->data_off - plx_pool_headroom(pool), (int)GetParam().header);
+	EXPECT_EQ(plx_packet_data_iova(packet) - buffer, GetParam().header);
 	EXPECT_EQ(bytes_of(packet), frame);
 	plx_packet_free(packet);
 }

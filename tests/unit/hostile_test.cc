@@ -149,6 +149,7 @@ void restart_used_index(HostileFixture &t)
 }
 
 const unsigned kUsedRing = SPLIT | OLD | SPLIT_IN_ORDER;
+const unsigned kUsedRingSent = SPLIT | OLD; /* in order, the index says it all */
 const unsigned kSize = HostileFixture::kRing;
 const char *const kMerge = ",mrg_rxbuf=on";
 
@@ -164,12 +165,14 @@ const Lie lie_table[] = {
 	{19, "UsedIndexIsALittleAhead", kUsedRing, RX, SURVIVED, "", "", used_index(0, 1)},
 	{20, "IdIsTheSizeOfTheRing", kUsedRing, RX, BREAK, "outside the ring", "",
 		used_id(0, [](uint32_t) { return kSize; })},
-	{20, "IdIsTheSizeOfTheRingOnTransmit", kUsedRing, TX, BREAK, "outside the ring", "",
+	{20, "IdIsTheSizeOfTheRingOnTransmit", kUsedRingSent, TX, BREAK, "outside the ring", "",
 		used_id(1, [](uint32_t) { return kSize; })},
 	{20, "IdIsRightInItsLow16BitsOnly", kUsedRing, RX, BREAK, "outside the ring", "",
 		used_id(0, [](uint32_t id) { return id | 0x10000; })},
-	{20, "IdIsRightInItsLow16BitsOnlyOnTransmit", kUsedRing, TX, BREAK, "outside the ring", "",
-		used_id(1, [](uint32_t id) { return id | 0x10000; })},
+	{20, "IdIsRightInItsLow16BitsOnlyOnTransmit", kUsedRingSent, TX, BREAK, "outside the ring",
+		"", used_id(1, [](uint32_t id) { return id | 0x10000; })},
+	{20, "IdIsNotReadOnTransmitInOrder", SPLIT_IN_ORDER, TX, IGNORED, "", "",
+		used_id(1, [](uint32_t) { return kSize; })},
 	{20, "IdIsAllOnes", kUsedRing, RX, BREAK, "outside the ring", "",
 		used_id(0, [](uint32_t) { return UINT32_MAX; })},
 	{21, "IdComesTwice", SPLIT | OLD, RX, BREAK, "not in flight", "", used_twice(0)},
@@ -197,7 +200,7 @@ const Lie lie_table[] = {
 	{25, "DescriptorsAreWrittenOver", EVERY, RX, IGNORED, "", "", write_over_descriptors},
 	{25, "LinksAreWrittenOver", kUsedRing, RX, IGNORED, "", "", write_over_links},
 	{26, "AvailableRingIsWrittenOver", kUsedRing, RX, IGNORED, "", "", write_over_available},
-	{30, "BatchReachesBeyondWhatIsInFlight", IN_ORDER, TX, BREAK, "not in the order", "",
+	{30, "BatchReachesBeyondWhatIsInFlight", PACKED_IN_ORDER, TX, BREAK, "not in the order", "",
 		used_id(1, [](uint32_t id) { return (id + kSize / 2) % kSize; })},
 	{30, "BatchReachesBeyondTheUsedIndex", SPLIT_IN_ORDER, RX, BREAK, "not in the order", "",
 		used_id(0, [](uint32_t id) { return (id + 2) % kSize; })},
@@ -205,10 +208,11 @@ const Lie lie_table[] = {
 		used_id(0, [](uint32_t id) { return (id + 1) % kSize; })},
 	{30, "BatchEndsOneTooEarlyInAPackedRing", PACKED_IN_ORDER, TX, SURVIVED, "", "",
 		used_id(1, [](uint32_t id) { return (id + kSize - 1) % kSize; })},
-	{30, "BatchEndsOneTooEarly", SPLIT_IN_ORDER, TX, BREAK, "not in the order", "",
-		used_id(1, [](uint32_t id) { return (id + kSize - 1) % kSize; })},
-	{30, "BatchEndsWhereTheLastOneDid", IN_ORDER, TX, BREAK, "not in the order", "",
+	{30, "BatchEndsOneTooEarly", SPLIT_IN_ORDER, RX, BREAK, "not in the order", "",
+		used_id(0, [](uint32_t id) { return (id + kSize - 1) % kSize; })},
+	{30, "BatchEndsWhereTheLastOneDid", PACKED_IN_ORDER, TX, BREAK, "not in the order", "",
 		used_twice(1)},
+	{30, "BatchEndIsNotReadOnTransmit", SPLIT_IN_ORDER, TX, IGNORED, "", "", used_twice(1)},
 	{30, "BatchEndsWhereTheLastOneDidOnReceive", SPLIT_IN_ORDER, RX, BREAK, "not in the order",
 		"", used_twice(0)},
 	{31, "PackedIdIsTheSizeOfTheRing", PACKED, RX, BREAK, "outside the ring", "",

@@ -101,6 +101,33 @@ TEST_P(Net, SendsChainsAsOneFrame)
 	EXPECT_EQ(sent(), frame);
 }
 
+/* One buffer's frame begins where the headroom ends, if the header in front of it finds room. */
+TEST_F(NetFixture, PlacesTheHeaderInTheHeadroom)
+{
+	const int header = 12;
+
+	for (uint16_t headroom : {0, 11, 12, 64, 128}) {
+		for (bool merge : {false, true}) {
+			auto frame = make_frame(100, headroom);
+			struct plx_packet *packet;
+
+			pool_config.headroom = headroom;
+			start(merge ? ",mrg_rxbuf=on" : "");
+			ASSERT_FALSE(HasFatalFailure());
+			ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), frame.size()), 0);
+			step();
+			ASSERT_EQ(plx_eth_rx_burst(rxq(), &packet, 1), 1);
+			EXPECT_EQ(packet->data_off,
+				merge || headroom < header ? headroom + header : headroom);
+			EXPECT_EQ(bytes_of(packet), frame);
+			plx_packet_free(packet);
+			close();
+			EXPECT_EQ(plx_pool_destroy(pool), 0);
+			pool = nullptr;
+		}
+	}
+}
+
 TEST_P(Net, SendsFramesThatHaveNoHeadroom)
 {
 	auto frame = make_frame(100, 9);
