@@ -139,6 +139,7 @@ static int forward(struct fwd *fwd, const sigset_t *held)
 		if (!told)
 			(void)fputs("pollux: forwarding\n", stderr);
 		told = true;
+		fwd->resumed = clock_seconds();
 		again = watch(fwd, held);
 		stop_workers(fwd);
 		again = again && fwd_supervise_goes_on(fwd, held);

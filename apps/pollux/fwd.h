@@ -61,7 +61,7 @@ struct fwd_options {
 	uint16_t size; /* of the frames to send */
 	unsigned burst;
 	unsigned retries; /* further tries to send what a full ring did not take */
-	unsigned recover; /* tries in a row to bring a device back; 0: the run ends */
+	unsigned recover; /* tries to bring a device back until it runs well; 0: the run ends */
 	unsigned first;   /* frames that each port sends before anything is forwarded */
 	uint32_t packets; /* of each pool; 0: enough */
 	uint32_t ip;      /* to answer for, in network order */
@@ -87,8 +87,10 @@ struct fwd_port {
 	bool started;
 	bool undirected;     /* another device came, and streams still lead to the one before */
 	int events;          /* of enum plx_eth_event, that are not seen to yet */
+	unsigned tries;      /* to bring it back, since it last ran well */
 	unsigned resets;     /* times that it was brought back */
 	unsigned lost_links; /* times that its link went down */
+	double ran;          /* seconds with frames since it was brought back */
 	struct plx_eth_stats before; /* of devices that it was before it was replaced */
 	struct plx_eth_stats stats;  /* as of the last look */
 	char *rx_path;               /* what follows is kept when the device is closed */
@@ -157,7 +159,8 @@ struct fwd {
 	struct fwd_stream *stream;
 	unsigned cores;
 	struct fwd_core *core;
-	double began; /* by clock_seconds() */
+	double began;   /* by clock_seconds() */
+	double resumed; /* when the workers last started */
 	double seconds;
 	struct plx_worker_stats work;       /* of all cores */
 	struct fwd_sleeps sleeps;           /* the same */

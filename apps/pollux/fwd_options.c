@@ -66,7 +66,7 @@ static const struct argp_option argp_options[] = {
 		"Show rates this often; 0 is never (default: 1 on a terminal, else 0)", 0},
 	{"quiet", KEY_QUIET, NULL, 0, "Print nothing but failures and what --json asks for", 0},
 	{"recover", KEY_RECOVER, "TRIES", OPTION_ARG_OPTIONAL,
-		"Bring a device back that breaks, goes or is unplugged, and go on; give up after so many tries in a row (default: 60, which takes a minute)",
+		"Bring a device back that breaks, goes or is unplugged, and go on; give up after so many tries without a second of frames between them (default: 60, which takes a minute)",
 		0},
 	{"verbose", KEY_VERBOSE, NULL, 0, "Print what the library reports on its way", 0},
 	{0},

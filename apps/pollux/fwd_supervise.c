@@ -12,9 +12,12 @@
  * are stopped first, since no thread may be in a burst of a device that is brought back.
  */
 
-/* Between two tries, doubled from the first on. */
+/* Seconds between two tries, doubled from the first on. */
 #define FIRST_WAIT 0.01
 #define LAST_WAIT  1.0
+
+/* Seconds of frames after which a device is well: one that breaks sooner is tried on, not anew. */
+#define RUNS_WELL 1.0
 
 #define TROUBLE                                                                                    \
 	(PLX_ETH_EVENT_NEEDS_RESET | PLX_ETH_EVENT_GONE | PLX_ETH_EVENT_BROKEN |                   \
@@ -133,33 +136,60 @@ static bool pause_for(const struct fwd *fwd, const sigset_t *held, double second
 	return sigtimedwait(held, NULL, &time) < 0 && (over <= 0 || clock_seconds() < over);
 }
 
+static double wait_before(const struct fwd_port *port)
+{
+	double wait = FIRST_WAIT;
+
+	for (unsigned i = 1; i < port->tries && wait < LAST_WAIT; i++)
+		wait *= 2;
+	return wait < LAST_WAIT ? wait : LAST_WAIT;
+}
+
+static void tell_back(const struct fwd *fwd, const struct fwd_port *port, double began)
+{
+	char *line = make_text(
+		"back after %.0f ms, at try %u", (clock_seconds() - began) * 1e3, port->tries);
+
+	tell(fwd, port, line);
+	free(line);
+}
+
+/*
+ * A device that comes back and breaks at once is no better than one that does not come back: the
+ * tries go on where they were. Return: 0; -errno with a failure noted.
+ */
 static int recover(struct fwd *fwd, struct fwd_port *port, const sigset_t *held)
 {
-	double began = clock_seconds(), wait = FIRST_WAIT;
-	unsigned tries = 0;
-	char *line;
-	int err;
+	double began = clock_seconds();
+	int err = 0;
 
-	for (;;) {
+	/* Somebody's wish is no break, and is not kept waiting. */
+	if (port->ran >= RUNS_WELL || port->events & PLX_ETH_EVENT_WANTED)
+		port->tries = 0;
+	while (port->tries < fwd->options.recover &&
+		(!port->tries || pause_for(fwd, held, wait_before(port)))) {
+		bool first = !err;
+
+		port->tries++;
 		err = try_once(fwd, port);
-		if (!err || ++tries == fwd->options.recover)
-			break;
+		if (!err) {
+			port->resets++;
+			port->events = 0;
+			port->ran = 0;
+			tell_back(fwd, port, began);
+			return 0;
+		}
 		/* It is told once why there is more than one try. */
-		if (tries == 1)
+		if (first && port->tries < fwd->options.recover)
 			tell(fwd, port, plx_error());
-		if (!pause_for(fwd, held, wait))
-			break;
-		wait = wait * 2 < LAST_WAIT ? wait * 2 : LAST_WAIT;
 	}
 	if (err)
 		return failure_note(&fwd->failure, err);
-	port->resets++;
-	port->events = 0;
-	line = make_text(
-		"back after %.0f ms, at try %u", (clock_seconds() - began) * 1e3, tries + 1);
-	tell(fwd, port, line);
-	free(line);
-	return 0;
+	failure_take(&fwd->failure, -EIO,
+		make_text(
+			"%s: %s, %.2f s after try %u brought it back: look into what breaks it, or allow more tries by --recover=TRIES",
+			port->name, what_happened(port->events), port->ran, port->tries));
+	return -EIO;
 }
 
 /* --- all of them --- */
@@ -180,6 +210,7 @@ static void blame(struct fwd *fwd)
 bool fwd_supervise_goes_on(struct fwd *fwd, const sigset_t *held)
 {
 	struct failure failure = fwd->failure;
+	double ran = clock_seconds() - fwd->resumed;
 	bool on = true;
 
 	if (fwd->options.recover) {
@@ -189,6 +220,7 @@ bool fwd_supervise_goes_on(struct fwd *fwd, const sigset_t *held)
 	for (unsigned i = 0; on && i < fwd->ports; i++) {
 		struct fwd_port *port = &fwd->port[i];
 
+		port->ran += ran;
 		if (!port->events)
 			continue;
 		if (fwd->options.recover) {
