@@ -99,8 +99,8 @@ static double serve(struct plx_emu_server *server, const struct request *request
 
 /* The counters that are told, by the name of each field. */
 #define SERVER_COUNTERS(counter)                                                                   \
-	counter(clients) counter(turned_away) counter(dropped) counter(messages) counter(refused)  \
-		counter(doorbells)
+	counter(clients) counter(turned_away) counter(not_taken) counter(dropped)                  \
+		counter(messages) counter(refused) counter(doorbells)
 #define DEVICE_COUNTERS(counter)                                                                   \
 	counter(tx_frames) counter(tx_bytes) counter(tx_malformed) counter(tx_refused)             \
 		counter(rx_frames) counter(rx_bytes) counter(rx_no_buffer) counter(rx_too_long)    \

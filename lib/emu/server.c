@@ -30,6 +30,9 @@
 /* How long a client may take for one message, and to read its answer. */
 #define CLIENT_TIMEOUT PLX_MILLISECONDS(2000)
 
+/* How long nobody is listened for when the kernel cannot make a connection. */
+#define LISTEN_PAUSE PLX_MILLISECONDS(100)
+
 enum { POLL_LISTENER, POLL_CLIENT, POLL_DOORBELLS };
 
 /* --- clients --- */
@@ -65,12 +68,38 @@ static void drop_client(struct plx_emu_server *server)
 	leave_client(server);
 }
 
+/*
+ * Whoever waits to be taken keeps the socket ready, and a look at it would end at once each time.
+ * So it is not looked at for a while; the client waits in the kernel.
+ */
+static void pause_listening(struct plx_emu_server *server, int err)
+{
+	server->stats.not_taken++;
+	server->poll[POLL_LISTENER].fd = -1;
+	server->listen_again = plx_now() + LISTEN_PAUSE;
+	if (!server->starved)
+		plx_log(server->log, PLX_LOG_WARNING,
+			"%s: a client waits and cannot be taken: %s: close other files, or raise the limit (ulimit -n)",
+			server->name, strerror(err));
+	server->starved = true;
+}
+
+static void listen_again(struct plx_emu_server *server)
+{
+	server->poll[POLL_LISTENER].fd = server->listener;
+	server->listen_again = 0;
+}
+
 static void take_client(struct plx_emu_server *server)
 {
 	int fd = plx_socket_accept(server->listener, plx_now());
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (fd != -EAGAIN)
+			pause_listening(server, -fd);
 		return;
+	}
+	server->starved = false;
 	if (server->wire.socket >= 0) {
 		server->stats.turned_away++;
 		plx_log(server->log, PLX_LOG_INFO,
@@ -140,9 +169,18 @@ static void ring(struct plx_emu_server *server, unsigned queue)
 /* Wait until something comes, for @time nanoseconds at most, and see to it. */
 static void look(struct plx_emu_server *server, uint64_t time, int peer)
 {
-	struct timespec limit = {(time_t)(time / 1000000000u), (long)(time % 1000000000u)};
 	unsigned last = POLL_DOORBELLS + server->emu->queues;
+	struct timespec limit;
 
+	if (server->listen_again) {
+		uint64_t now = plx_now();
+
+		if (now >= server->listen_again)
+			listen_again(server);
+		else
+			time = MIN(time, server->listen_again - now);
+	}
+	limit = (struct timespec){(time_t)(time / 1000000000u), (long)(time % 1000000000u)};
 	server->poll[last].fd = peer;
 	if (ppoll(server->poll, last + 1, &limit, NULL) <= 0)
 		return;

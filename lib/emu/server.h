@@ -25,6 +25,7 @@ struct plx_emu_server;
 struct plx_emu_server_stats {
 	uint64_t clients;        /* that greeted in the right way */
 	uint64_t turned_away;    /* that came while another had the device */
+	uint64_t not_taken;      /* tries that failed for want of descriptors or memory */
 	uint64_t dropped;        /* hung up on for what they sent, or did not send in time */
 	uint64_t messages;       /* commands carried out */
 	uint64_t refused;        /* commands answered with an error */

@@ -18,6 +18,8 @@ struct plx_emu_server {
 	char name[PLX_DEVICE_NAME_LEN];
 	struct sockaddr_un address;
 	int listener;
+	uint64_t listen_again; /* when to look at it again; 0: it is looked at */
+	bool starved;          /* the last client that came could not be taken */
 
 	/* The client; its socket is -1 when there is none. */
 	struct plx_vfio_user_wire wire;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
@@ -520,6 +521,87 @@ TEST_F(EmuServer, HearsItsClientHoweverLittleTimeItIsGiven)
 		plx_emu_server_get_stats(other, &stats);
 	}
 	EXPECT_EQ(stats.clients, 1u);
+	close(fd);
+	plx_emu_server_destroy(other);
+}
+
+/*
+ * The limit is below every descriptor that is free, so that the card cannot have one more. What is
+ * in use stays.
+ */
+class NoMoreFiles
+{
+	struct rlimit before = {};
+
+      public:
+	NoMoreFiles()
+	{
+		int free = dup(0);
+		struct rlimit now;
+
+		EXPECT_GE(free, 0);
+		close(free);
+		EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+		now = before;
+		now.rlim_cur = (rlim_t)free;
+		EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &now), 0);
+	}
+	~NoMoreFiles()
+	{
+		EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+	}
+};
+
+TEST_F(EmuServer, TriesNowAndThenToTakeAClientThatItHasNoDescriptorFor)
+{
+	const uint64_t pause = PLX_MILLISECONDS(100);
+	uint64_t began, took;
+	struct plx_emu_server_stats stats;
+
+	{
+		struct sockaddr_un address;
+
+		ASSERT_EQ(plx_socket_address(&address, path.c_str()), 0);
+		wire = std::make_unique<struct plx_vfio_user_wire>();
+		wire->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		ASSERT_GE(wire->socket, 0);
+		NoMoreFiles none;
+		began = plx_now();
+		ASSERT_EQ(connect(wire->socket, (struct sockaddr *)&address, sizeof(address)), 0);
+		while (server->stats().not_taken < 4 && plx_now() - began < 100 * pause)
+			usleep(10000);
+		took = plx_now() - began;
+		stats = server->stats();
+	}
+	EXPECT_GE(stats.not_taken, 4u);
+	EXPECT_LE(stats.not_taken, 1 + took / pause + 1) << "it tries at full speed";
+	EXPECT_EQ(greet(), 0) << "it is taken once there are descriptors";
+	unsigned told = 0;
+	for (const std::string &message : server->messages())
+		told += message.find("a client waits and cannot be taken") != std::string::npos;
+	EXPECT_EQ(told, 1u);
+}
+
+/* The pause is no longer than it is, however long the card is to run. */
+TEST_F(EmuServer, WakesUpToTakeAClientThatWaits)
+{
+	struct plx_emu_server_stats stats = {};
+	struct plx_emu_server *other;
+	struct plx_address address;
+	struct sockaddr_un at;
+
+	ASSERT_EQ(plx_address_parse(&address, "emu:net"), 0);
+	ASSERT_EQ(plx_emu_server_create(nullptr, &address, (path + "2").c_str(), &other), 0);
+	plx_address_free(&address);
+	ASSERT_EQ(plx_socket_address(&at, (path + "2").c_str()), 0);
+	int fd = plx_socket_connect(&at, 0);
+	ASSERT_GE(fd, 0);
+	{
+		NoMoreFiles none;
+		plx_emu_server_run(other, PLX_MILLISECONDS(1000));
+		plx_emu_server_get_stats(other, &stats);
+	}
+	EXPECT_GE(stats.not_taken, 2u);
 	close(fd);
 	plx_emu_server_destroy(other);
 }
