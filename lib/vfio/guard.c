@@ -33,6 +33,7 @@ static struct {
 	unsigned used; /* windows below it may be in use */
 	uintptr_t page;
 	struct sigaction before;
+	bool spent; /* atomic: that one was for a single signal, which has come */
 	struct window window[WINDOWS];
 } guard = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -75,18 +76,30 @@ static bool replace(uintptr_t address)
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
-/* As if this handler had not been there. */
+/* Whether there was a handler before, and it is still to be called. */
+static bool take_turn(void)
+{
+	const struct sigaction *before = &guard.before;
+
+	if (!(before->sa_flags & SA_SIGINFO) &&
+		(before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN))
+		return false;
+	/* Of threads that fault at the same time one calls it, as the kernel has it. */
+	return !(before->sa_flags & SA_RESETHAND) ||
+	       !__atomic_exchange_n(&guard.spent, true, __ATOMIC_RELAXED);
+}
+
+/* As if this handler had not been there; what the kernel does for a handler is in our_action(). */
 static void hand_on(int number, siginfo_t *info, void *context)
 {
 	const struct sigaction *before = &guard.before;
 	struct sigaction none = {.sa_handler = SIG_DFL};
 
-	if (before->sa_flags & SA_SIGINFO) {
-		before->sa_sigaction(number, info, context);
-		return;
-	}
-	if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN) {
-		before->sa_handler(number);
+	if (take_turn()) {
+		if (before->sa_flags & SA_SIGINFO)
+			before->sa_sigaction(number, info, context);
+		else
+			before->sa_handler(number);
 		return;
 	}
 	/* Sent by somebody, and not to be minded. */
@@ -107,17 +120,39 @@ static void handle(int number, siginfo_t *info, void *context)
 	errno = kept;
 }
 
-static int install(void)
+/*
+ * What a handler asks of the kernel holds for those that it calls as well: the signals that wait
+ * meanwhile, whether its own does, and what becomes of a system call. That it is called once only
+ * is left out, since registers may vanish more often. It runs on the stack for signals of a thread
+ * that has one, as languages with small stacks demand.
+ */
+static struct sigaction our_action(void)
 {
-	/* On the stack for signals of a thread that has one. */
+	const struct sigaction *before = &guard.before;
 	struct sigaction action = {
 		.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+
+	if (!(before->sa_flags & SA_SIGINFO) &&
+		(before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN))
+		return action;
+	action.sa_mask = before->sa_mask;
+	action.sa_flags = SA_SIGINFO | SA_ONSTACK | (before->sa_flags & (SA_RESTART | SA_NODEFER));
+	return action;
+}
+
+static int install(void)
+{
+	struct sigaction action;
+	int err;
 
 	if (guard.users)
 		return 0;
 	guard.page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	__atomic_store_n(&guard.spent, false, __ATOMIC_RELAXED);
 	/* Known before it may be needed: a fault may come as soon as the handler is there. */
-	if (sigaction(SIGBUS, NULL, &guard.before) || sigaction(SIGBUS, &action, NULL))
+	err = sigaction(SIGBUS, NULL, &guard.before);
+	action = our_action();
+	if (err || sigaction(SIGBUS, &action, NULL))
 		return plx_fail(errno, "the guard cannot handle SIGBUS: %s", strerror(errno));
 	return 0;
 }
@@ -136,7 +171,7 @@ int plx_guard_install(void)
 
 static int uninstall(void)
 {
-	struct sigaction now;
+	struct sigaction now, none = {.sa_handler = SIG_DFL};
 
 	if (!guard.users)
 		return plx_fail(EINVAL, "there is no guard to remove: it was not installed");
@@ -147,7 +182,9 @@ static int uninstall(void)
 		return plx_fail(EBUSY,
 			"the guard cannot go: another handler of SIGBUS was installed behind it, and "
 			"has to be removed first");
-	(void)sigaction(SIGBUS, &guard.before, NULL);
+	/* The kernel would have put the default in the place of one that was called once. */
+	(void)sigaction(SIGBUS,
+		__atomic_load_n(&guard.spent, __ATOMIC_RELAXED) ? &none : &guard.before, NULL);
 	return 0;
 }
 
@@ -190,17 +227,14 @@ static struct window *find(uintptr_t first)
 
 bool plx_guard_watch(void *map, size_t len, bool *gone)
 {
-	struct window *window = NULL;
-	bool needed;
+	struct window *window;
 
 	(void)pthread_mutex_lock(&guard.lock);
-	needed = guard.users;
-	if (needed)
-		window = find(0);
+	window = find(0);
 	if (window)
 		change(window, (uintptr_t)map, (uintptr_t)map + len, gone);
 	(void)pthread_mutex_unlock(&guard.lock);
-	return window || !needed;
+	return window;
 }
 
 void plx_guard_release(const void *map)

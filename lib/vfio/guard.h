@@ -7,8 +7,8 @@
 #include <stddef.h>
 
 /*
- * Watch over a mapping of registers until plx_guard_release(): a fault in it sets @gone. Does
- * nothing while no guard is installed. Return: whether it is watched over, or need not be.
+ * Watch over a mapping of registers until plx_guard_release(): a fault in it sets @gone while a
+ * guard is installed, whether that is now or later. Return: whether there is room for it.
  */
 bool plx_guard_watch(void *map, size_t len, bool *gone);
 /* Before it is unmapped; one that is not watched over is let be. */

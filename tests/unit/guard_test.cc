@@ -251,6 +251,196 @@ TEST(GuardChain, HandlerBeforeItHearsOfOtherFaultsAndIsThereAgainAfterwards)
 	EXPECT_EQ(now.sa_sigaction, before.sa_sigaction);
 }
 
+/* What a handler of the host saw. */
+struct {
+	std::atomic<unsigned> calls;
+	int number;
+	bool usr1_waits, bus_waits;
+} host;
+
+void note_call(int number)
+{
+	sigset_t blocked;
+
+	sigprocmask(SIG_SETMASK, nullptr, &blocked);
+	host.calls++;
+	host.number = number;
+	host.usr1_waits = sigismember(&blocked, SIGUSR1);
+	host.bus_waits = sigismember(&blocked, SIGBUS);
+}
+
+/* A handler of the host's, behind a guard that has a card to watch over. */
+class GuardedHost : public ::testing::Test
+{
+      protected:
+	struct sigaction original = {};
+	FakeCard card;
+	struct plx_mmio window = {};
+
+	void begin(void (*handler)(int), int flags, int blocked = 0)
+	{
+		struct sigaction action = {};
+
+		action.sa_handler = handler;
+		action.sa_flags = flags;
+		if (blocked)
+			sigaddset(&action.sa_mask, blocked);
+		host.calls = 0;
+		ASSERT_EQ(sigaction(SIGBUS, &action, &original), 0);
+		ASSERT_EQ(plx_guard_install(), 0);
+		ASSERT_EQ(plx_mmio_open(&window, &card.device, 0, 0, 64), 0);
+	}
+
+	/* Return: the handler that is there when the guard is gone. */
+	struct sigaction end()
+	{
+		struct sigaction now = {};
+
+		plx_mmio_close(&window);
+		EXPECT_EQ(plx_guard_remove(), 0);
+		EXPECT_EQ(sigaction(SIGBUS, &original, &now), 0);
+		return now;
+	}
+
+	void expect_guarded()
+	{
+		card.vanish();
+		EXPECT_EQ(plx_mmio_read8(&window, 0), 0xff);
+	}
+};
+
+TEST_F(GuardedHost, HandlerOfANumberAloneHearsOfOtherFaults)
+{
+	begin(
+		[](int number) {
+			note_call(number);
+			siglongjmp(out, 1);
+		},
+		0);
+	expect_guarded();
+	EXPECT_EQ(host.calls, 0u);
+	if (!sigsetjmp(out, 1))
+		touch_the_end_of_a_file();
+	EXPECT_EQ(host.calls, 1u);
+	EXPECT_EQ(host.number, SIGBUS);
+	EXPECT_NE(end().sa_handler, SIG_DFL);
+}
+
+TEST_F(GuardedHost, SignalsOfItsMaskWaitWhileItsHandlerRuns)
+{
+	struct sigaction after;
+	sigset_t blocked;
+
+	begin(note_call, 0, SIGUSR1);
+	raise(SIGBUS);
+	EXPECT_EQ(host.calls, 1u);
+	EXPECT_TRUE(host.usr1_waits);
+	EXPECT_TRUE(host.bus_waits);
+	sigprocmask(SIG_SETMASK, nullptr, &blocked);
+	EXPECT_FALSE(sigismember(&blocked, SIGUSR1));
+	expect_guarded();
+	after = end();
+	EXPECT_TRUE(sigismember(&after.sa_mask, SIGUSR1));
+}
+
+TEST_F(GuardedHost, HandlerThatMayBeInterruptedByItsOwnSignalIs)
+{
+	begin(note_call, SA_NODEFER);
+	raise(SIGBUS);
+	EXPECT_EQ(host.calls, 1u);
+	EXPECT_FALSE(host.bus_waits);
+	EXPECT_FALSE(host.usr1_waits);
+	expect_guarded();
+	end();
+}
+
+TEST_F(GuardedHost, HandlerForASingleSignalIsCalledOnceAndTheRegistersStayGuarded)
+{
+	begin(note_call, SA_RESETHAND);
+	raise(SIGBUS);
+	EXPECT_EQ(host.calls, 1u);
+	expect_guarded();
+	EXPECT_EXIT(raise(SIGBUS), ::testing::KilledBySignal(SIGBUS), "");
+	EXPECT_EXIT(touch_the_end_of_a_file(), ::testing::KilledBySignal(SIGBUS), "");
+	EXPECT_EQ(end().sa_handler, SIG_DFL) << "as the kernel would have left it";
+}
+
+TEST_F(GuardedHost, HandlerForASingleSignalThatDidNotComeIsPutBack)
+{
+	begin(note_call, SA_RESETHAND);
+	expect_guarded();
+	EXPECT_EQ(end().sa_handler, note_call);
+	EXPECT_EQ(host.calls, 0u);
+}
+
+TEST_F(GuardedHost, SignalThatItIgnoresIsIgnoredAndAFaultIsNot)
+{
+	begin(SIG_IGN, 0);
+	raise(SIGBUS);
+	expect_guarded();
+	EXPECT_EXIT(touch_the_end_of_a_file(), ::testing::KilledBySignal(SIGBUS), "");
+	EXPECT_EQ(end().sa_handler, SIG_IGN);
+}
+
+TEST(GuardChain, DeviceThatWasOpenedBeforeItIsGuardedAsWell)
+{
+	FakeCard card;
+	struct plx_mmio window = {};
+
+	ASSERT_EQ(plx_mmio_open(&window, &card.device, 0, 0, 64), 0);
+	ASSERT_EQ(plx_guard_install(), 0);
+	card.vanish();
+	EXPECT_EQ(plx_mmio_read8(&window, 0), 0xff);
+	plx_mmio_close(&window);
+	EXPECT_EQ(plx_guard_remove(), 0);
+}
+
+TEST(GuardChain, WindowWithoutRoomIsToldOfAndTheNextOneHasItAgain)
+{
+	/* Nobody looks at what lies there. */
+	auto place = [](unsigned i) { return reinterpret_cast<void *>(kPage * (i + 1)); };
+	std::vector<std::string> said;
+	const struct plx_log log = {[](void *arg, enum plx_log_level, const char *text) {
+					    static_cast<std::vector<std::string> *>(arg)->push_back(
+						    text);
+				    },
+		&said, PLX_LOG_WARNING};
+	FakeCard card;
+	struct plx_mmio window = {};
+	bool gone = false;
+	unsigned count = 0;
+
+	card.device.log = &log;
+	ASSERT_EQ(plx_guard_install(), 0);
+	while (count < 100000 && plx_guard_watch(place(count), kPage, &gone))
+		count++;
+	EXPECT_EQ(count, 4096u) << "what pollux/guard.h says";
+	ASSERT_EQ(plx_mmio_open(&window, &card.device, 0, 0, 64), 0);
+	ASSERT_EQ(said.size(), 1u);
+	EXPECT_NE(said[0].find("the guard has no room for another window"), std::string::npos);
+	plx_mmio_write32(&window, 0, 7);
+	EXPECT_EQ(plx_mmio_read32(&window, 0), 7u) << "it works all the same";
+	EXPECT_EXIT(
+		{
+			card.vanish();
+			(void)plx_mmio_read8(&window, 0);
+		},
+		::testing::KilledBySignal(SIGBUS), "");
+	plx_mmio_close(&window);
+	card.device.gone = false;
+	EXPECT_EQ(ftruncate(card.file, (off_t)kRegion), 0);
+	plx_guard_release(place(17));
+	ASSERT_EQ(plx_mmio_open(&window, &card.device, 0, 0, 64), 0);
+	EXPECT_EQ(said.size(), 1u);
+	card.vanish();
+	EXPECT_EQ(plx_mmio_read8(&window, 0), 0xff);
+	plx_mmio_close(&window);
+	for (unsigned i = 0; i < count; i++)
+		plx_guard_release(place(i));
+	EXPECT_EQ(plx_guard_remove(), 0);
+	EXPECT_FALSE(gone);
+}
+
 TEST(GuardChain, StaysWhenAnotherHandlerCameBehindIt)
 {
 	struct sigaction mine = {}, guards = {};
