@@ -286,15 +286,21 @@ static int user_fault(struct plx_vfio_device *base)
 	return err;
 }
 
-/* Never blocks: whoever holds the lock may be waiting for the server. */
+/*
+ * Never blocks: whoever has the lock is talking to the server, may be waiting for it, and hears
+ * what there is to hear. Without the lock only the fault may be read: the socket is another one
+ * after a reset, and its old number may by then be that of any file.
+ */
 static int user_check(struct plx_vfio_device *base)
 {
 	struct vfio_user *user = vfio_user_of(base);
+	bool gone;
 
-	return __atomic_load_n(&user->fault, __ATOMIC_ACQUIRE) ||
-			       plx_socket_hung_up(user->wire.socket)
-		       ? -ENODEV
-		       : 0;
+	if (pthread_mutex_trylock(&user->lock))
+		return __atomic_load_n(&user->fault, __ATOMIC_ACQUIRE) ? -ENODEV : 0;
+	gone = user->fault || plx_socket_hung_up(user->wire.socket);
+	unlock(user);
+	return gone ? -ENODEV : 0;
 }
 
 static int user_counters(struct plx_vfio_device *base, plx_counter_visit_fn *visit, void *arg)

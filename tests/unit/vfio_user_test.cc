@@ -310,6 +310,35 @@ TEST_F(VfioUserSeam, ResetReconnectsWithMemoryAndInterrupts)
 	close(fd);
 }
 
+/* What the thread sanitizer would find is that it reads what a reset changes. */
+TEST_F(VfioUserSeam, AnyThreadMayAskWhetherItIsThereWhileAResetReconnects)
+{
+	std::atomic<bool> ending{false};
+	std::atomic<unsigned> others{0};
+
+	serve();
+	ASSERT_EQ(try_open_seam(",wait=10"), 0) << plx_error();
+	std::thread asks([&] {
+		while (!ending) {
+			int ret = device->ops->check(device);
+
+			others += ret && ret != -ENODEV;
+		}
+	});
+	for (unsigned i = 0; i < 20; i++) {
+		forget_server();
+		EXPECT_EQ(device->ops->reset(device), -ENODEV);
+		serve();
+		EXPECT_EQ(device->ops->reset(device), 0) << plx_error();
+	}
+	ending = true;
+	asks.join();
+	EXPECT_EQ(others, 0u);
+	EXPECT_EQ(device->ops->check(device), 0);
+	forget_server();
+	EXPECT_EQ(device->ops->check(device), -ENODEV);
+}
+
 TEST_F(VfioUserSeam, PeeksWithoutWaiting)
 {
 	uint8_t value = 0;
