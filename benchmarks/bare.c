@@ -5,6 +5,8 @@
  * the 64 bytes that describe the packet, and writes the descriptor of another buffer. There is no
  * pool, no counter, no call. Set up by Pollux's own vhost-user transport.
  */
+#include "bench.h"
+
 #include "base/barrier.h"
 #include "base/compiler.h"
 #include "base/options.h"
@@ -16,11 +18,8 @@
 #include <pollux/pollux.h>
 
 #include <argp.h>
-#include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define BURST_MAX  256
 #define BUFFER     2048
@@ -338,14 +337,6 @@ static void close_device(struct bare *bare)
 
 /* --- the run --- */
 
-static double now(void)
-{
-	struct timespec time;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 #define LOOP(name)                                                                                 \
 	static uint64_t loop_##name(struct bare *bare, struct plx_virtq *queue)                    \
 	{                                                                                          \
@@ -370,30 +361,18 @@ static void run(struct bare *bare)
 		{loop_transmit_split, loop_transmit_packed},
 	};
 	struct plx_virtq *queue = bare->queue[bare->options.transmit];
-	double from = now(), to = from;
+	double from = bench_now(), to = from;
 	uint64_t packets = 0;
 
 	while (to - from < bare->options.seconds) {
 		packets += loops[bare->options.transmit][queue->is_packed](bare, queue);
-		to = now();
+		to = bench_now();
 	}
-	(void)printf("{\"seconds\":%.6f,\"received\":%llu,\"sent\":%llu}\n", to - from,
-		bare->options.transmit ? 0 : (unsigned long long)packets,
-		bare->options.transmit ? (unsigned long long)packets : 0);
+	bench_print(to - from, bare->options.transmit ? 0 : packets,
+		bare->options.transmit ? packets : 0);
 }
 
 /* --- the command line --- */
-
-static unsigned number(const char *name, const char *text, unsigned max, struct argp_state *state)
-{
-	char *rest;
-	unsigned long value = strtoul(text, &rest, 10);
-
-	if (rest == text || *rest || value > max)
-		argp_error(
-			state, "--%s=%s is not possible: give a number up to %u", name, text, max);
-	return (unsigned)value;
-}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -404,15 +383,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		options->transmit = true;
 		return 0;
 	case 'r':
-		options->ring = number("ring", arg, 32768, state);
+		options->ring = bench_number("ring", arg, 32768, state);
 		if (!options->ring || (options->ring & (options->ring - 1)))
 			argp_error(state, "--ring=%s is not possible: give a power of two", arg);
 		return 0;
 	case 'b':
-		options->burst = number("burst", arg, BURST_MAX, state);
+		options->burst = bench_number("burst", arg, BURST_MAX, state);
 		return 0;
 	case 'c':
-		options->core = number("core", arg, CPU_SETSIZE - 1, state);
+		options->core = bench_number("core", arg, CPU_SETSIZE - 1, state);
 		return 0;
 	case 't':
 		options->seconds = strtod(arg, NULL);
@@ -448,15 +427,9 @@ int main(int argc, char **argv)
 	struct bare bare = {
 		.options = {.ring = 256, .burst = 32, .core = 1, .seconds = 1},
 	};
-	cpu_set_t set;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &bare.options);
-	CPU_ZERO(&set);
-	CPU_SET(bare.options.core, &set);
-	if (sched_setaffinity(0, sizeof(set), &set)) {
-		perror("bare: cannot stay on its core");
-		return 1;
-	}
+	bench_pin("bare", bare.options.core);
 	open_device(&bare);
 	run(&bare);
 	close_device(&bare);

@@ -6,6 +6,7 @@
  * serves each of its sockets, one front end after the other, until a signal ends it.
  */
 #include "null_backend.h"
+#include "bench.h"
 
 #include "drivers/virtio/virtio_net_reg.h"
 
@@ -21,7 +22,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 /*
@@ -302,14 +302,6 @@ static bool serve_message(struct backend *backend)
 
 /* --- one front end after the other --- */
 
-static double now(void)
-{
-	struct timespec time;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static bool runs(const struct ring *ring)
 {
 	return ring->started && ring->enabled;
@@ -369,7 +361,7 @@ static void poll_rings(struct backends *backends)
 			if (!serve_ring(running[i].rings, running[i].index))
 				rest(running[i].rings);
 			else if (!running[i].rings->first_sent && running[i].index & 1)
-				running[i].rings->first_sent = now();
+				running[i].rings->first_sent = bench_now();
 }
 
 /* The front end has gone. */

@@ -4,6 +4,7 @@
  * measured is its driver. Receiving frees a burst in bulk; sending takes frames that were made in
  * advance from their pool in bulk; forwarding passes bursts on between two ports.
  */
+#include "bench.h"
 #include "latency.h"
 
 #include <rte_cycles.h>
@@ -14,10 +15,8 @@
 
 #include <argp.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PORTS     2
 #define BURST_MAX 512
@@ -202,14 +201,6 @@ static void send_first(const struct options *options)
 
 /* --- the run --- */
 
-static double now(void)
-{
-	struct timespec time;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static round_fn *find_mode(const char *name)
 {
 	return !strcmp(name, "rx") ? round_rx : !strcmp(name, "tx") ? round_tx : round_io;
@@ -219,16 +210,14 @@ static void run(const struct options *options)
 {
 	struct totals totals = {0};
 	round_fn *round = find_mode(options->mode);
-	double from = now(), to = from;
+	double from = bench_now(), to = from;
 
 	while (!ended && to - from < options->seconds) {
 		for (unsigned i = 0; i < 1024; i++)
 			round(options, &totals);
-		to = now();
+		to = bench_now();
 	}
-	(void)printf("{\"seconds\":%.6f,\"received\":%llu,\"sent\":%llu}\n", to - from,
-		(unsigned long long)totals.received, (unsigned long long)totals.sent);
-	(void)fflush(stdout);
+	bench_print(to - from, totals.received, totals.sent);
 }
 
 static void start_dpdk(const struct options *options)
@@ -260,17 +249,6 @@ static void start_dpdk(const struct options *options)
 }
 
 /* --- the command line --- */
-
-static unsigned number(const char *name, const char *text, unsigned max, struct argp_state *state)
-{
-	char *rest;
-	unsigned long value = strtoul(text, &rest, 10);
-
-	if (rest == text || *rest || value > max)
-		argp_error(
-			state, "--%s=%s is not possible: give a number up to %u", name, text, max);
-	return (unsigned)value;
-}
 
 static void check(const struct options *options, struct argp_state *state)
 {
@@ -304,13 +282,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		options->mode = arg;
 		return 0;
 	case 'b':
-		options->burst = number("burst", arg, BURST_MAX, state);
+		options->burst = bench_number("burst", arg, BURST_MAX, state);
 		return 0;
 	case 'r':
-		options->ring = number("ring", arg, 32768, state);
+		options->ring = bench_number("ring", arg, 32768, state);
 		return 0;
 	case 'f':
-		options->first = number("first", arg, BURST_MAX, state);
+		options->first = bench_number("first", arg, BURST_MAX, state);
 		return 0;
 	case 'R':
 		options->rate = strtod(arg, NULL);

@@ -3,6 +3,7 @@
  * How long frames are on their way by Pollux: sends them to a mirror at a steady rate and takes the
  * time until they are back. What the rival does by --mode=latency.
  */
+#include "bench.h"
 #include "latency.h"
 
 #include "base/clock.h"
@@ -10,7 +11,6 @@
 #include <pollux/pollux.h>
 
 #include <argp.h>
-#include <sched.h>
 #include <stdlib.h>
 
 #define BURST_MAX 512
@@ -34,18 +34,6 @@ static void must(int err)
 		return;
 	(void)fprintf(stderr, "turnaround: %s\n", plx_error());
 	exit(1);
-}
-
-static void pin(unsigned core)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(core, &set);
-	if (sched_setaffinity(0, sizeof(set), &set)) {
-		perror("turnaround: sched_setaffinity");
-		exit(1);
-	}
 }
 
 static void open_port(struct port *port, const struct options *options)
@@ -103,30 +91,19 @@ static void send(struct port *port, struct latency *l, unsigned burst)
 	l->sent += (unsigned)sent;
 }
 
-static unsigned number(const char *name, const char *text, unsigned max, struct argp_state *state)
-{
-	char *rest;
-	unsigned long value = strtoul(text, &rest, 10);
-
-	if (rest == text || *rest || value > max)
-		argp_error(
-			state, "--%s=%s is not possible: give a number up to %u", name, text, max);
-	return (unsigned)value;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct options *options = state->input;
 
 	switch (key) {
 	case 'c':
-		options->core = number("core", arg, CPU_SETSIZE - 1, state);
+		options->core = bench_number("core", arg, CPU_SETSIZE - 1, state);
 		return 0;
 	case 'b':
-		options->burst = number("burst", arg, BURST_MAX, state);
+		options->burst = bench_number("burst", arg, BURST_MAX, state);
 		return 0;
 	case 'r':
-		options->ring = number("ring", arg, 32768, state);
+		options->ring = bench_number("ring", arg, 32768, state);
 		return 0;
 	case 'R':
 		options->rate = strtod(arg, NULL);
@@ -169,7 +146,7 @@ int main(int argc, char **argv)
 	uint64_t end;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
-	pin(options.core);
+	bench_pin("turnaround", options.core);
 	open_port(&port, &options);
 	latency_start(&l, plx_cycles_per_second(), options.rate, options.seconds, plx_cycles());
 	/* What is under way at the end gets a tenth of a second to come back. */
