@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "fuzz.h"
+#include "files.h"
 
 #include "base/clock.h"
 #include "emu/server_priv.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -49,21 +45,6 @@ static int come(void)
 	return fd;
 }
 
-static int file_of(uint8_t kind)
-{
-	static int fd[3] = {-1, -1, -1};
-
-	if (fd[0] < 0) {
-		fd[0] = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-		fd[1] = memfd_create("open", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-		fd[2] = open("/dev/null", O_WRONLY | O_CLOEXEC);
-		FUZZ_CHECK(!ftruncate(fd[0], 0x8000) && !ftruncate(fd[1], 0x8000) &&
-				   !fcntl(fd[0], F_ADD_SEALS, F_SEAL_SHRINK),
-			"the files cannot be made");
-	}
-	return fd[kind % 3];
-}
-
 /* The form of each command, so that the fuzzer need not find it out. */
 static size_t payload_of(unsigned command)
 {
@@ -97,7 +78,7 @@ static void say(int fd, struct fuzz_input *in)
 		message.payload[i] = fuzz_u8(in);
 	message.fds = kind >> 6;
 	for (unsigned i = 0; i < message.fds; i++)
-		message.fd[i] = file_of(fuzz_u8(in));
+		message.fd[i] = fuzz_file(fuzz_u8(in));
 	size = message.header.size;
 	if (kind & 32)
 		message.header.size = fuzz_u32(in);
@@ -142,13 +123,11 @@ static void leave(int fd)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input in = {data, size};
-	int fd, before, after;
+	int fd, before;
 
 	if (!server)
 		begin();
-	(void)file_of(0);
-	before = dup(file_of(0));
-	(void)close(before);
+	before = fuzz_next_descriptor();
 	fd = come();
 	if (!(fuzz_u8(&in) & 1))
 		greet(fd);
@@ -159,8 +138,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		read_all(fd);
 	}
 	leave(fd);
-	after = dup(file_of(0));
-	(void)close(after);
-	FUZZ_CHECK(before == after, "a descriptor is still open");
+	FUZZ_CHECK(before == fuzz_next_descriptor(), "a descriptor is still open");
 	return 0;
 }

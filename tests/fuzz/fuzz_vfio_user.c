@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "fuzz.h"
+#include "files.h"
 
 #include "base/bits.h"
 #include "base/clock.h"
 #include "vfio/user.h"
 #include "vfio/user_priv.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,22 +15,6 @@
  */
 
 #define MESSAGES 64
-
-/* A file that may be mapped, one that may not, and what is no file at all. */
-static int file_of(uint8_t kind)
-{
-	static int fd[3] = {-1, -1, -1};
-
-	if (fd[0] < 0) {
-		fd[0] = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-		fd[1] = memfd_create("open", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-		fd[2] = open("/dev/null", O_WRONLY | O_CLOEXEC);
-		FUZZ_CHECK(!ftruncate(fd[0], 0x8000) && !ftruncate(fd[1], 0x8000) &&
-				   !fcntl(fd[0], F_ADD_SEALS, F_SEAL_SHRINK),
-			"the files cannot be made");
-	}
-	return fd[kind % 3];
-}
 
 /* One message: which, with how many descriptors, and what is in it. */
 static void say(int fd, struct fuzz_input *in, uint16_t *id)
@@ -54,7 +34,7 @@ static void say(int fd, struct fuzz_input *in, uint16_t *id)
 		message.payload[i] = fuzz_u8(in);
 	message.fds = (kind >> 5 & 3) % 3;
 	for (unsigned i = 0; i < message.fds; i++)
-		message.fd[i] = file_of(fuzz_u8(in));
+		message.fd[i] = fuzz_file(fuzz_u8(in));
 	/* Now and then a size that is a lie. */
 	if (kind & 16) {
 		uint32_t size = message.header.size;
@@ -125,7 +105,6 @@ static void begin(void)
 	void *memory;
 	char path[64];
 
-	(void)file_of(0);
 	(void)snprintf(path, sizeof(path), "/tmp/fuzz_vfio_user.%d", (int)getpid());
 	(void)snprintf(rig.address, sizeof(rig.address), "vfio-user:%s,wait=0", path);
 	FUZZ_CHECK(!plx_socket_address(&address, path), "no address");
@@ -177,17 +156,14 @@ static void converse(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct plx_vfio_user_capabilities capabilities;
-	int before, after;
+	int before;
 
 	if (rig.listener < 0)
 		begin();
 	(void)plx_vfio_user_read_capabilities(&capabilities, (const char *)data, size);
-	before = dup(file_of(0));
-	(void)close(before);
+	before = fuzz_next_descriptor();
 	rig.in = (struct fuzz_input){data, size};
 	converse();
-	after = dup(file_of(0));
-	(void)close(after);
-	FUZZ_CHECK(before == after, "a descriptor is still open");
+	FUZZ_CHECK(before == fuzz_next_descriptor(), "a descriptor is still open");
 	return 0;
 }
