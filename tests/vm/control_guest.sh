@@ -7,12 +7,6 @@ folder=$1
 . "$folder/lib.sh"
 trap on_exit EXIT
 
-a=0000:00:10.0
-b=0000:00:11.0
-
 begin_in_guest
-check "bind takes the NICs" pollux bind $a $b
-for options in packed=off packed=on; do
-	run_gtest $options control_test $a,$options $b,$options
-done
+run_on_nics control_test
 tap_end

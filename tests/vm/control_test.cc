@@ -227,12 +227,5 @@ TEST_F(Control, OneQueueIsStoppedResizedAndStartedWhileTheOtherRuns)
 
 int main(int argc, char **argv)
 {
-	::testing::InitGoogleTest(&argc, argv);
-	if (argc != 3) {
-		fprintf(stderr, "give the addresses of two NICs\n");
-		return 2;
-	}
-	address_a = argv[1];
-	address_b = argv[2];
-	return RUN_ALL_TESTS();
+	return test_two_nics(argc, argv);
 }

@@ -331,4 +331,17 @@ inline std::vector<Arrival> exchange(Port &from, Port &to, const std::vector<uin
 	return receive(to, labels);
 }
 
+/* What is left for main(). */
+inline int test_two_nics(int argc, char **argv)
+{
+	::testing::InitGoogleTest(&argc, argv);
+	if (argc != 3) {
+		fprintf(stderr, "give the addresses of two NICs\n");
+		return 2;
+	}
+	address_a = argv[1];
+	address_b = argv[2];
+	return RUN_ALL_TESTS();
+}
+
 #endif

@@ -223,6 +223,21 @@ begin_in_guest()
 	hash -r
 }
 
+# The machine's first two NICs.
+nic_a=0000:00:10.0
+nic_b=0000:00:11.0
+
+# run_on_nics PROGRAM: a GoogleTest program that takes their addresses, over either kind of ring
+run_on_nics()
+{
+	local options
+
+	check "bind takes the NICs" pollux bind $nic_a $nic_b
+	for options in packed=off packed=on; do
+		run_gtest $options "$1" $nic_a,$options $nic_b,$options
+	done
+}
+
 # check_json NAME EXPRESSION FILE: left to the host, which is faster at Python
 check_json()
 {
