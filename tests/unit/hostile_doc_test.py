@@ -12,7 +12,8 @@ import sys
 
 NUMBERS = range(1, 47)
 TESTS = ("tests/unit/hostile_start_test.cc", "tests/unit/hostile_test.cc",
-         "tests/unit/hostile_stall_test.cc", "tests/unit/hostile_control_test.cc",
+         "tests/unit/hostile_run_test.cc", "tests/unit/hostile_stall_test.cc",
+         "tests/unit/hostile_control_test.cc",
          "tests/unit/net_offload_test.cc", "tests/unit/net_irq_test.cc")
 # An entry of a table: {19, "UsedIndexRunsAhead", ...}; a test of its own: No27_SuppressedNo...
 ENTRY = re.compile(r'\{(\d+),\s*"(\w+)"')
