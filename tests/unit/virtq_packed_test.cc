@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "fake_virtio.h"
-
-#include <gtest/gtest.h>
+#include "virtq_fixture.h"
 
 #include <map>
 #include <random>
-#include <string>
 
 /*
  * The packed ring between a driver and a device that this file plays, honest or not; the numbers
@@ -22,56 +19,25 @@ struct Chain {
 	uint16_t head_flags;
 };
 
-class Packed : public ::testing::Test
+class Packed : public VirtqFixture
 {
       protected:
-	struct plx_mem *mem = nullptr;
-	FakeVirtio *device = nullptr;
-	struct plx_virtq *queue = nullptr;
-	std::vector<std::string> messages;
-	struct plx_log log = {};
 	unsigned avail_at = 0, used_at = 0; /* the device's places */
 	bool avail_wrap = true, used_wrap = true;
 
 	void SetUp() override
 	{
-		struct plx_mem_config config = {UINT64_C(1) << 30, 4096, nullptr};
-
-		ASSERT_EQ(plx_mem_create(&config, &mem), 0) << plx_error();
-		device = new FakeVirtio(mem);
-		log = {[](void *arg, enum plx_log_level, const char *message) {
-			       static_cast<std::vector<std::string> *>(arg)->push_back(message);
-		       },
-			&messages, PLX_LOG_WARNING};
-		device->virtio.log = &log;
+		VirtqFixture::SetUp();
 		plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_RING_PACKED);
-	}
-
-	void TearDown() override
-	{
-		close();
-		delete device;
-		EXPECT_EQ(plx_mem_destroy(mem), 0) << plx_error();
 	}
 
 	void open(uint16_t size, bool event_idx = false)
 	{
 		device->queue_max = 1000;
-		if (event_idx)
-			plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_EVENT_IDX);
-		ASSERT_EQ(plx_virtq_create(&device->virtio, 3, size, 1024, &queue), 0)
-			<< plx_error();
+		create(size, event_idx);
 		avail_at = used_at = 0;
 		avail_wrap = used_wrap = true;
 		messages.clear();
-	}
-
-	void close()
-	{
-		if (queue)
-			plx_virtq_disconnect(queue);
-		plx_virtq_destroy(queue);
-		queue = nullptr;
 	}
 
 	/* --- the device's side --- */
@@ -131,23 +97,12 @@ class Packed : public ::testing::Test
 		}
 	}
 
-	bool was_notified()
-	{
-		bool rung = device->doorbell == 3;
-
-		device->doorbell = 0xdead;
-		return rung;
-	}
-
 	/* --- the driver's side --- */
 
 	void add(uintptr_t cookie, unsigned readable, unsigned writable, uint32_t len = 64)
 	{
-		struct plx_virtq_buffer buffers[64];
-
-		for (unsigned i = 0; i < readable + writable; i++)
-			buffers[i] = {UINT64_C(0x1000) * i, len};
-		plx_virtq_packed_add(queue, buffers, readable, writable, (void *)cookie, 0);
+		plx_virtq_packed_add(queue, buffers(readable + writable, len).data(), readable,
+			writable, (void *)cookie, 0);
 	}
 
 	uintptr_t get(uint32_t *len = nullptr, bool check = true)
@@ -157,12 +112,6 @@ class Packed : public ::testing::Test
 		if (!plx_virtq_packed_ready(queue))
 			return 0;
 		return (uintptr_t)plx_virtq_packed_pop(queue, len ? len : &unused, check);
-	}
-
-	void expect_broken(enum plx_virtq_fault fault)
-	{
-		EXPECT_EQ(queue->fault, fault);
-		EXPECT_EQ(messages.size(), 1u) << "one line, once";
 	}
 };
 

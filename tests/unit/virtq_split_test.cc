@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "fake_virtio.h"
-
-#include <gtest/gtest.h>
+#include "virtq_fixture.h"
 
 #include <deque>
 #include <map>
 #include <random>
 #include <set>
-#include <string>
 
 /*
  * The split ring between a driver and a device that this file plays: an honest one first, then one
@@ -17,51 +14,15 @@
 namespace
 {
 
-class Split : public ::testing::Test
+class Split : public VirtqFixture
 {
       protected:
-	struct plx_mem *mem = nullptr;
-	FakeVirtio *device = nullptr;
-	struct plx_virtq *queue = nullptr;
-	std::vector<std::string> messages;
-	struct plx_log log = {};
 	uint16_t taken = 0; /* the device's place in the available ring */
-
-	void SetUp() override
-	{
-		struct plx_mem_config config = {UINT64_C(1) << 30, 4096, nullptr};
-
-		ASSERT_EQ(plx_mem_create(&config, &mem), 0) << plx_error();
-		device = new FakeVirtio(mem);
-		log = {[](void *arg, enum plx_log_level, const char *message) {
-			       static_cast<std::vector<std::string> *>(arg)->push_back(message);
-		       },
-			&messages, PLX_LOG_WARNING};
-		device->virtio.log = &log;
-	}
-
-	void TearDown() override
-	{
-		close();
-		delete device;
-		EXPECT_EQ(plx_mem_destroy(mem), 0) << plx_error();
-	}
 
 	void open(uint16_t size, bool event_idx = false)
 	{
-		if (event_idx)
-			plx_features_add(&device->virtio.negotiation.accepted, VIRTIO_F_EVENT_IDX);
-		ASSERT_EQ(plx_virtq_create(&device->virtio, 3, size, 1024, &queue), 0)
-			<< plx_error();
+		create(size, event_idx);
 		taken = 0;
-	}
-
-	void close()
-	{
-		if (queue)
-			plx_virtq_disconnect(queue);
-		plx_virtq_destroy(queue);
-		queue = nullptr;
 	}
 
 	/* --- the device's side; it knows only addresses and layouts --- */
@@ -85,23 +46,12 @@ class Split : public ::testing::Test
 		plx_shared16_write(&queue->split.used->idx, (uint16_t)(idx + 1));
 	}
 
-	bool was_notified()
-	{
-		bool rung = device->doorbell == 3;
-
-		device->doorbell = 0xdead;
-		return rung;
-	}
-
 	/* --- shorthands for the driver's side --- */
 
 	void add(uintptr_t cookie, unsigned readable, unsigned writable, uint32_t len = 64)
 	{
-		struct plx_virtq_buffer buffers[64];
-
-		for (unsigned i = 0; i < readable + writable; i++)
-			buffers[i] = {UINT64_C(0x1000) * i, len};
-		plx_virtq_split_add(queue, buffers, readable, writable, (void *)cookie, 0);
+		plx_virtq_split_add(queue, buffers(readable + writable, len).data(), readable,
+			writable, (void *)cookie, 0);
 	}
 
 	uintptr_t get(uint32_t *len = nullptr, bool check = true)
@@ -111,14 +61,6 @@ class Split : public ::testing::Test
 		if (!plx_virtq_split_ready(queue))
 			return 0;
 		return (uintptr_t)plx_virtq_split_pop(queue, len ? len : &unused, check);
-	}
-
-	void expect_broken(enum plx_virtq_fault fault)
-	{
-		EXPECT_EQ(queue->fault, fault);
-		EXPECT_EQ(messages.size(), 1u) << "one line, once";
-		EXPECT_NE(std::string(plx_error()).find(plx_virtq_fault_name(fault)),
-			std::string::npos);
 	}
 };
 
