@@ -23,22 +23,6 @@ static void put32(uint8_t *to, uint32_t value)
 	memcpy(to, &value, sizeof(value));
 }
 
-static uint16_t get16(const uint8_t *from)
-{
-	uint16_t value;
-
-	memcpy(&value, from, sizeof(value));
-	return le16toh(value);
-}
-
-static uint32_t get32(const uint8_t *from)
-{
-	uint32_t value;
-
-	memcpy(&value, from, sizeof(value));
-	return le32toh(value);
-}
-
 /* A BAR's address bits can be written, so that its size can be found out. */
 static void add_bar(
 	struct plx_emu *emu, unsigned bar, uint32_t size, uint32_t address, uint32_t type)
@@ -161,13 +145,13 @@ void plx_emu_pci_reset(struct plx_emu *emu)
 
 bool plx_emu_line_disabled(const struct plx_emu *emu)
 {
-	return get16(emu->pci + PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE;
+	return plx_emu_get16(emu->pci + PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE;
 }
 
 void plx_emu_pci_set_msix(struct plx_emu *emu, bool on)
 {
 	uint8_t *control = &emu->pci[CAP_FIRST + PCI_MSIX_FLAGS];
-	uint16_t value = get16(control) & (uint16_t)~PCI_MSIX_FLAGS_ENABLE;
+	uint16_t value = plx_emu_get16(control) & (uint16_t)~PCI_MSIX_FLAGS_ENABLE;
 
 	if (!emu->vectors)
 		return;
@@ -181,8 +165,8 @@ static bool window(struct plx_emu *emu, uint8_t *bar, uint32_t *offset, uint32_t
 	const uint8_t *cap = &emu->pci[emu->pci_cfg_cap];
 
 	*bar = cap[VIRTIO_PCI_CAP_BAR];
-	*offset = get32(cap + VIRTIO_PCI_CAP_OFFSET);
-	*len = get32(cap + VIRTIO_PCI_CAP_LENGTH);
+	*offset = plx_emu_get32(cap + VIRTIO_PCI_CAP_OFFSET);
+	*len = plx_emu_get32(cap + VIRTIO_PCI_CAP_LENGTH);
 	if (*len != 1 && *len != 2 && *len != 4) {
 		plx_emu_report(
 			emu, "PCI-PCFG-3", "the PCI_CFG window is used with a length of %u", *len);
@@ -213,7 +197,7 @@ static bool touches_window(const struct plx_emu *emu, uint64_t offset, size_t le
 
 static bool window_is_set(const struct plx_emu *emu)
 {
-	return get32(&emu->pci[emu->pci_cfg_cap + VIRTIO_PCI_CAP_LENGTH]);
+	return plx_emu_get32(&emu->pci[emu->pci_cfg_cap + VIRTIO_PCI_CAP_LENGTH]);
 }
 
 void plx_emu_pci_read(struct plx_emu *emu, uint64_t offset, uint8_t *to, size_t len)
@@ -261,7 +245,8 @@ void plx_emu_pci_write(struct plx_emu *emu, uint64_t offset, const uint8_t *from
 		*byte = (uint8_t)((*byte & ~mask) | (from[i] & mask));
 	}
 	if (touches_window(emu, offset, len) && window(emu, &bar, &at, &width)) {
-		uint32_t value = get32(&emu->pci[emu->pci_cfg_cap + VIRTIO_PCI_CAP_PCI_DATA]);
+		uint32_t value =
+			plx_emu_get32(&emu->pci[emu->pci_cfg_cap + VIRTIO_PCI_CAP_PCI_DATA]);
 
 		if (width < 4)
 			value &= (1u << 8 * width) - 1;

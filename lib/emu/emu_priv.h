@@ -7,8 +7,10 @@
 #include "emu/queue_priv.h"
 #include "virtio/virtio_reg.h"
 
+#include <endian.h>
 #include <linux/pci_regs.h>
 #include <pthread.h>
+#include <string.h>
 
 /*
  * One device. Its registers, its queues and its peer's side towards it are guarded by @lock; the
@@ -170,6 +172,24 @@ void plx_emu_sleep(struct plx_emu *emu);
 /* Do one bounded piece of work; the lock is held. Return: buffers used. */
 unsigned plx_emu_work(struct plx_emu *emu, unsigned budget);
 uint32_t plx_emu_draw(struct plx_emu *emu, uint32_t limit);
+
+/* Fields of PCI and of virtio are little-endian, and lie at any address. */
+
+static inline uint16_t plx_emu_get16(const uint8_t *from)
+{
+	uint16_t value;
+
+	memcpy(&value, from, sizeof(value));
+	return le16toh(value);
+}
+
+static inline uint32_t plx_emu_get32(const uint8_t *from)
+{
+	uint32_t value;
+
+	memcpy(&value, from, sizeof(value));
+	return le32toh(value);
+}
 
 /* A number below @limit, always 0 when the seed is. */
 static inline uint32_t plx_emu_random(struct plx_emu *emu, uint32_t limit)

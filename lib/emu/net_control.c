@@ -4,29 +4,12 @@
 
 #include "drivers/virtio/virtio_net_reg.h"
 
-#include <endian.h>
 #include <string.h>
 
 /* The control queue (virtio 1.4, 5.1.9.5). */
 
 #define COMMAND_MAX 8192 /* class, command and data */
 #define VLANS       4096
-
-static uint16_t get16(const uint8_t *from)
-{
-	uint16_t value;
-
-	memcpy(&value, from, sizeof(value));
-	return le16toh(value);
-}
-
-static uint32_t get32(const uint8_t *from)
-{
-	uint32_t value;
-
-	memcpy(&value, from, sizeof(value));
-	return le32toh(value);
-}
 
 /* Note a command for which nothing was negotiated. */
 static bool negotiated(struct plx_emu *emu, unsigned feature, const char *rule)
@@ -61,7 +44,7 @@ static bool mac_tables(struct plx_emu *emu, const uint8_t *data, uint32_t len)
 	for (unsigned i = 0; i < ARRAY_SIZE(entries); i++) {
 		if (len < 4)
 			goto malformed;
-		entries[i] = get32(data);
+		entries[i] = plx_emu_get32(data);
 		data += 4;
 		len -= 4;
 		if (entries[i] > len / 6)
@@ -93,7 +76,7 @@ static bool mac(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint3
 
 static bool vlan(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len)
 {
-	uint16_t id = len == 2 ? get16(data) : VLANS;
+	uint16_t id = len == 2 ? plx_emu_get16(data) : VLANS;
 	uint8_t bit, *byte;
 	bool known;
 
@@ -122,7 +105,7 @@ static bool announce(struct plx_emu *emu, uint8_t command, uint32_t len)
 
 static bool pairs(struct plx_emu *emu, const uint8_t *data, uint32_t len)
 {
-	uint16_t count = len == 2 ? get16(data) : 0;
+	uint16_t count = len == 2 ? plx_emu_get16(data) : 0;
 
 	if (len != 2 || !plx_emu_accepted(emu, VIRTIO_NET_F_MQ))
 		return false;
@@ -169,7 +152,8 @@ static bool steering(struct plx_emu *emu, uint8_t command, const uint8_t *data, 
 
 static bool guest_offloads(struct plx_emu *emu, uint8_t command, const uint8_t *data, uint32_t len)
 {
-	uint64_t wanted = len == 8 ? get32(data) | (uint64_t)get32(data + 4) << 32 : 0;
+	uint64_t wanted =
+		len == 8 ? plx_emu_get32(data) | (uint64_t)plx_emu_get32(data + 4) << 32 : 0;
 
 	if (command != VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET || len != 8 ||
 		!plx_emu_accepted(emu, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS))
@@ -187,7 +171,7 @@ static bool guest_offloads(struct plx_emu *emu, uint8_t command, const uint8_t *
 static bool queue_coalescing(struct plx_emu *emu, const uint8_t *data, uint32_t len, bool set,
 	struct plx_emu_net_answer *answer)
 {
-	uint16_t index = len >= 4 ? get16(data) : 0;
+	uint16_t index = len >= 4 ? plx_emu_get16(data) : 0;
 
 	if (len != (set ? sizeof(struct virtio_net_ctrl_coal_vq) : 4u))
 		return false;
@@ -198,8 +182,8 @@ static bool queue_coalescing(struct plx_emu *emu, const uint8_t *data, uint32_t 
 		return false;
 	}
 	if (set) {
-		emu->net.coalescing[index].max_packets = get32(data + 4);
-		emu->net.coalescing[index].max_usecs = get32(data + 8);
+		emu->net.coalescing[index].max_packets = plx_emu_get32(data + 4);
+		emu->net.coalescing[index].max_usecs = plx_emu_get32(data + 8);
 		return true;
 	}
 	plx_emu_net_put32(answer, emu->net.coalescing[index].max_packets);
@@ -224,8 +208,8 @@ static bool coalescing(struct plx_emu *emu, uint8_t command, const uint8_t *data
 		return false;
 	for (unsigned i = command == VIRTIO_NET_CTRL_NOTF_COAL_TX_SET;
 		i < plx_emu_net_control_index(emu); i += 2) {
-		emu->net.coalescing[i].max_packets = get32(data);
-		emu->net.coalescing[i].max_usecs = get32(data + 4);
+		emu->net.coalescing[i].max_packets = plx_emu_get32(data);
+		emu->net.coalescing[i].max_usecs = plx_emu_get32(data + 4);
 	}
 	return true;
 }
@@ -263,7 +247,7 @@ static bool execute(struct plx_emu *emu, const uint8_t *command, uint32_t len,
 /* The length of the address table at @at of a command, as its count tells. */
 static uint32_t table_len(const uint8_t *command, uint32_t len, uint32_t at)
 {
-	return at + 4 <= len ? 4 + 6 * get32(command + at) : 0;
+	return at + 4 <= len ? 4 + 6 * plx_emu_get32(command + at) : 0;
 }
 
 /*

@@ -192,9 +192,7 @@ class EmuTest : public testing::Test
 		if (device && !faulty) {
 			EXPECT_EQ("", breaches());
 		}
-		net.reset();
-		driver.reset();
-		plx_emu_destroy(device);
+		discard();
 		plx_emu_destroy(other);
 		kept.clear();
 		EXPECT_EQ(0, plx_mem_destroy(mem)) << plx_error();
@@ -203,6 +201,14 @@ class EmuTest : public testing::Test
 	{
 		ASSERT_EQ(0, plx_emu_create(mem, nullptr, &config, &device)) << plx_error();
 		driver = std::make_unique<Driver>(plx_emu_device(device), mem);
+	}
+	/* The device and its driver, so that others may be made. */
+	void discard()
+	{
+		net.reset();
+		driver.reset();
+		plx_emu_destroy(device);
+		device = nullptr;
 	}
 	/* A running card. */
 	void run(uint64_t features = 0, unsigned pairs = 1, unsigned size = 64,

@@ -286,10 +286,7 @@ TEST_F(EmuFileTest, CaptureIsWholeWhenTheDeviceIsClosed)
 		settle();
 		EXPECT_TRUE(net->tx[0]->used());
 	}
-	net.reset();
-	driver.reset();
-	plx_emu_destroy(device);
-	device = nullptr;
+	discard();
 	EXPECT_EQ(24u + 100 * 116, content().size());
 }
 
@@ -315,10 +312,7 @@ TEST_F(EmuFileTest, CaptureCanBeReplayed)
 		settle();
 		EXPECT_TRUE(net->tx[0]->used());
 	}
-	net.reset();
-	driver.reset();
-	plx_emu_destroy(device);
-	device = nullptr;
+	discard();
 	peer("replay:");
 	EXPECT_EQ(frames, replayed());
 	EXPECT_EQ(150u, stats().generated);
@@ -333,10 +327,7 @@ TEST_F(EmuFileTest, ReplayKnowsBothByteOrdersAndUnits)
 		for (bool big : {false, true}) {
 			write(capture_of(frames, magic, big));
 			EXPECT_EQ(frames, replayed());
-			net.reset();
-			driver.reset();
-			plx_emu_destroy(device);
-			device = nullptr;
+			discard();
 		}
 }
 
@@ -360,10 +351,7 @@ TEST_F(EmuFileTest, ReplayEndsBeforeWhatIsCutShort)
 	for (size_t missing : {1u, 60u, 61u, 62u, 76u}) {
 		write({whole.begin(), whole.end() - static_cast<ptrdiff_t>(missing)});
 		EXPECT_EQ(frames, replayed()) << missing;
-		net.reset();
-		driver.reset();
-		plx_emu_destroy(device);
-		device = nullptr;
+		discard();
 	}
 }
 

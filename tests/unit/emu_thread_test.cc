@@ -43,11 +43,8 @@ class EmuReplayTest : public EmuTest
 		while (net->receive())
 			settle();
 		driver->reset();
-		net.reset();
-		driver.reset();
 		EXPECT_EQ("", breaches());
-		plx_emu_destroy(device);
-		device = nullptr;
+		discard();
 		return trace.str();
 	}
 };
