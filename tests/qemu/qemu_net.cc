@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "qemu_net.h"
 
+#include "../count.h"
+
 extern "C" {
 #include "pci/pci.h"
 }
@@ -168,19 +170,7 @@ struct plx_eth_info QemuNet::info()
 
 uint64_t QemuNet::counter(const std::string &name)
 {
-	std::pair<std::string, int64_t> search = {name, -1};
-
-	plx_eth_counters(
-		eth,
-		[](void *arg, const struct plx_eth_counter *c) {
-			auto *s = static_cast<std::pair<std::string, int64_t> *>(arg);
-			if (s->first == c->name)
-				s->second = (int64_t)c->value;
-			return 0;
-		},
-		&search);
-	EXPECT_GE(search.second, 0) << "there is no counter " << name;
-	return (uint64_t)search.second;
+	return counter_of(eth, name);
 }
 
 std::vector<struct plx_feature> QemuNet::features()

@@ -5,10 +5,10 @@ extern "C" {
 #include "virtio/virtio_reg.h"
 }
 
+#include "../count.h"
 #include "mirror.h"
 #include "traffic.h"
 
-#include <dirent.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
@@ -34,17 +34,6 @@ unsigned rounds(unsigned full, unsigned few)
 	const char *wish = getenv("POLLUX_FULL");
 
 	return wish && *wish == '1' ? full : few;
-}
-
-size_t open_descriptors()
-{
-	DIR *dir = opendir("/proc/self/fd");
-	size_t count = 0;
-
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
 }
 
 /* Bytes that the process has in memory. */
@@ -151,13 +140,13 @@ class Recovery : public ::testing::Test
 	/* What there is once everything was in use. */
 	void remember_resources()
 	{
-		descriptors = open_descriptors();
+		descriptors = open_files();
 		memory = resident();
 	}
 
 	void expect_nothing_grew()
 	{
-		EXPECT_EQ(open_descriptors(), descriptors);
+		EXPECT_EQ(open_files(), descriptors);
 		EXPECT_LE(resident(), memory + (1u << 20)) << "bytes; there were " << memory;
 	}
 

@@ -241,18 +241,6 @@ class ConformanceFixture : public NetFixture
 		return &tap->device;
 	}
 
-	/* One frame in each direction. */
-	void expect_traffic()
-	{
-		auto frame = make_frame(100, 1);
-
-		ASSERT_EQ(send(build(frame)), 1) << plx_error();
-		ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), frame.size()), 0);
-		step();
-		EXPECT_EQ(sent(), frame);
-		EXPECT_EQ(receive(), std::vector<std::vector<uint8_t>>{frame});
-	}
-
 	bool accepted(unsigned bit)
 	{
 		std::map<unsigned, bool> all;

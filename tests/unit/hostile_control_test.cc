@@ -29,17 +29,6 @@ class HostileControl : public ControlFixture, public ::testing::WithParamInterfa
 		ControlFixture::TearDown();
 	}
 
-	void expect_traffic()
-	{
-		auto frame = make_frame(100, 1);
-
-		ASSERT_EQ(send(build(frame)), 1) << plx_error();
-		ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), frame.size()), 0);
-		step();
-		EXPECT_EQ(sent(), frame);
-		EXPECT_EQ(receive(), std::vector<std::vector<uint8_t>>{frame});
-	}
-
 	/* The number of pairs in the card's configuration always reads as @value. */
 	void claim_pairs(uint16_t value)
 	{

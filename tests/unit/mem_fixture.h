@@ -2,12 +2,13 @@
 #ifndef TESTS_UNIT_MEM_FIXTURE_H
 #define TESTS_UNIT_MEM_FIXTURE_H
 
+#include "../count.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdarg>
 #include <cstdint>
 #include <cstring>
-#include <dirent.h>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -146,17 +147,6 @@ inline bool error_says(const std::string &text)
 inline bool is_all(const uint8_t *bytes, size_t len, uint8_t value)
 {
 	return bytes[0] == value && !memcmp(bytes, bytes + 1, len - 1);
-}
-
-inline unsigned open_files()
-{
-	DIR *directory = opendir("/proc/self/fd");
-	unsigned count = 0;
-
-	while (readdir(directory))
-		count++;
-	closedir(directory);
-	return count;
 }
 
 /* Only what a room could leak: a test's own heap may come and go. */

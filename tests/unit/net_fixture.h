@@ -2,6 +2,8 @@
 #ifndef PLX_TESTS_NET_FIXTURE_H
 #define PLX_TESTS_NET_FIXTURE_H
 
+#include "port_fixture.h"
+
 extern "C" {
 #include "drivers/drivers.h"
 #include "drivers/virtio/virtio_net_reg.h"
@@ -9,16 +11,10 @@ extern "C" {
 #include "virtio/virtio_reg.h"
 }
 
-#include <pollux/pollux.h>
-
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cstring>
 #include <functional>
 #include <memory>
-#include <string>
-#include <vector>
 
 /*
  * Stands between the driver and a card that moves only when it is stepped: a driver that waits for
@@ -99,32 +95,18 @@ class Stepper
  * The network driver on the emulated card, both in the test's hands: the card moves only when the
  * test steps it, and every rule that the driver breaks fails the test.
  */
-class NetFixture : public ::testing::Test
+class NetFixture : public PortFixture
 {
       protected:
-	struct plx_context *ctx = nullptr;
-	struct plx_pool *pool = nullptr;
 	struct plx_emu *card = nullptr;
-	struct plx_eth *eth = nullptr;
 	struct plx_emu_config config = {};
-	struct plx_pool_config pool_config = PLX_POOL_CONFIG_INIT;
-	struct plx_eth_config eth_config = PLX_ETH_CONFIG_INIT;
 	struct plx_virtio_limits limits = PLX_VIRTIO_LIMITS_DEFAULT;
-	std::vector<std::string> messages;
 	std::vector<std::string> breaches;
 	bool breaches_allowed = false;
 
 	void SetUp() override
 	{
-		struct plx_context_config ctx_config = PLX_CONTEXT_CONFIG_INIT;
-
-		ctx_config.page_size = 4096;
-		ctx_config.address_space = UINT64_C(1) << 30;
-		ctx_config.log_arg = &messages;
-		ctx_config.log = [](void *arg, enum plx_log_level, const char *message) {
-			static_cast<std::vector<std::string> *>(arg)->push_back(message);
-		};
-		ASSERT_EQ(plx_context_create(&ctx_config, &ctx), 0) << plx_error();
+		PortFixture::SetUp();
 		plx_emu_config_init(&config);
 		config.peer = "none";
 		config.hooks.arg = &breaches;
@@ -137,9 +119,7 @@ class NetFixture : public ::testing::Test
 
 	void TearDown() override
 	{
-		close();
-		EXPECT_EQ(plx_pool_destroy(pool), 0) << plx_error();
-		EXPECT_EQ(plx_context_destroy(ctx), 0) << plx_error();
+		PortFixture::TearDown();
 		if (!breaches_allowed) {
 			for (const std::string &breach : breaches)
 				ADD_FAILURE() << "the driver broke " << breach;
@@ -162,48 +142,27 @@ class NetFixture : public ::testing::Test
 			step();
 	}
 
-	/* Plug the card in and open it. Return: as plx_eth_open(). */
-	int try_open(const char *options = "")
+	/* Plug the card in and open it. */
+	int open_port(const std::string &options) override
 	{
 		struct plx_virtio *virtio;
 		struct plx_address address;
 		int err;
 
 		EXPECT_EQ(plx_emu_create(ctx->mem, &ctx->log, &config, &card), 0) << plx_error();
-		EXPECT_EQ(
-			plx_address_parse(&address, (std::string("emu:net") + options).c_str()), 0);
+		EXPECT_EQ(plx_address_parse(&address, ("emu:net" + options).c_str()), 0);
 		err = plx_drivers_open_virtio(ctx, device(), VIRTIO_ID_NET, &address, &virtio);
 		if (!err) {
 			virtio->limits = limits;
 			err = plx_drivers_open_eth(ctx, virtio, &address, &eth);
 		}
 		plx_address_free(&address);
-		if (err)
-			eth = nullptr;
 		return err;
 	}
 
-	int try_configure()
+	void close() override
 	{
-		if (!pool) {
-			EXPECT_EQ(plx_pool_create(ctx, &pool_config, &pool), 0) << plx_error();
-		}
-		eth_config.pool = pool;
-		return plx_eth_configure(eth, &eth_config);
-	}
-
-	/* From nothing to a running device. */
-	void start(const char *options = "")
-	{
-		ASSERT_EQ(try_open(options), 0) << plx_error();
-		ASSERT_EQ(try_configure(), 0) << plx_error();
-		ASSERT_EQ(plx_eth_start(eth), 0) << plx_error();
-	}
-
-	void close()
-	{
-		plx_eth_close(eth);
-		eth = nullptr;
+		PortFixture::close();
 		if (card)
 			plx_emu_destroy(card);
 		card = nullptr;
@@ -213,92 +172,6 @@ class NetFixture : public ::testing::Test
 	{
 		while (plx_emu_step(card))
 			;
-	}
-
-	struct plx_eth_rxq *rxq()
-	{
-		return plx_eth_rxq(eth, 0);
-	}
-
-	struct plx_eth_txq *txq()
-	{
-		return plx_eth_txq(eth, 0);
-	}
-
-	uint64_t counter(const std::string &name)
-	{
-		struct Search {
-			const std::string &name;
-			uint64_t value;
-			bool found;
-		} search = {name, 0, false};
-
-		plx_eth_counters(
-			eth,
-			[](void *arg, const struct plx_eth_counter *c) {
-				auto *s = static_cast<Search *>(arg);
-				if (s->name == c->name) {
-					s->value = c->value;
-					s->found = true;
-				}
-				return 0;
-			},
-			&search);
-		EXPECT_TRUE(search.found) << "there is no counter " << name;
-		return search.value;
-	}
-
-	/* --- frames --- */
-
-	static std::vector<uint8_t> make_frame(size_t len, unsigned seed)
-	{
-		std::vector<uint8_t> frame(len);
-
-		for (size_t i = 0; i < len; i++)
-			frame[i] = (uint8_t)(seed * 131 + i * 7 + (i >> 8));
-		return frame;
-	}
-
-	/* The data of a whole chain. */
-	static std::vector<uint8_t> bytes_of(const struct plx_packet *packet)
-	{
-		std::vector<uint8_t> bytes;
-
-		for (unsigned left = packet->segments; left && packet; left--) {
-			const uint8_t *data = plx_packet_data(packet);
-
-			bytes.insert(bytes.end(), data, data + packet->data_len);
-			packet = packet->next;
-		}
-		return bytes;
-	}
-
-	/* A frame of one packet for each length given; their data is a run of one frame. */
-	struct plx_packet *build(const std::vector<uint8_t> &frame, std::vector<size_t> pieces = {},
-		uint16_t headroom = 128)
-	{
-		struct plx_pool_cache *cache;
-		struct plx_packet *first = nullptr, **link = &first;
-		size_t at = 0;
-
-		if (pieces.empty())
-			pieces = {frame.size()};
-		EXPECT_EQ(plx_pool_cache_create(pool, &cache), 0);
-		for (size_t piece : pieces) {
-			struct plx_packet *packet = nullptr;
-
-			EXPECT_EQ(plx_pool_get(cache, &packet, 1), 1u);
-			plx_packet_prepare(packet, headroom);
-			std::memcpy(plx_packet_data(packet), &frame[at], piece);
-			packet->data_len = (uint16_t)piece;
-			at += piece;
-			*link = packet;
-			link = &packet->next;
-		}
-		first->len = (uint32_t)frame.size();
-		first->segments = (uint16_t)pieces.size();
-		plx_pool_cache_destroy(cache);
-		return first;
 	}
 
 	/* Send one frame; it is gone afterwards, one way or the other. */
@@ -339,10 +212,16 @@ class NetFixture : public ::testing::Test
 
 	int last_result = 0;
 
-	/* Every packet is where it belongs. */
-	void expect_all_back()
+	/* One frame in each direction. */
+	void expect_traffic()
 	{
-		EXPECT_EQ(plx_pool_available(pool), plx_pool_count(pool));
+		auto frame = make_frame(100, 1);
+
+		ASSERT_EQ(send(build(frame)), 1) << plx_error();
+		ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), frame.size()), 0);
+		step();
+		EXPECT_EQ(sent(), frame);
+		EXPECT_EQ(receive(), std::vector<std::vector<uint8_t>>{frame});
 	}
 };
 

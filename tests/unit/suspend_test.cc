@@ -54,18 +54,6 @@ class Suspend : public NetFixture, public ::testing::WithParamInterface<bool>
 		start(options);
 		writes.clear();
 	}
-
-	void expect_traffic()
-	{
-		auto frame = make_frame(100, 1);
-
-		ASSERT_EQ(send(build(frame)), 1) << plx_error();
-		step();
-		EXPECT_EQ(sent(), frame);
-		ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), frame.size()), 0);
-		step();
-		EXPECT_EQ(receive(), (std::vector<std::vector<uint8_t>>{frame}));
-	}
 };
 
 TEST_P(Suspend, AddsItsBitAndClearsNone)

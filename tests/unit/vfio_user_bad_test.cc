@@ -27,7 +27,7 @@ class VfioUserBad : public VfioUserFixture
 
 	void TearDown() override
 	{
-		close_eth();
+		close();
 		middle.reset();
 		VfioUserFixture::TearDown();
 	}
@@ -35,7 +35,7 @@ class VfioUserBad : public VfioUserFixture
 	/* A new middleman, and no client with the old one. */
 	void renew()
 	{
-		close_eth();
+		close();
 		middle.reset();
 		middle = std::make_unique<Middleman>(path, server_path());
 	}
@@ -53,20 +53,6 @@ class VfioUserBad : public VfioUserFixture
 				return Middleman::PASS;
 			return how(message);
 		};
-	}
-
-	/* From nothing to running and back. Return: the first error. */
-	int live(const std::string &options)
-	{
-		int err = try_open(options);
-
-		if (!err)
-			err = try_configure();
-		if (!err)
-			err = plx_eth_start(eth);
-		if (!err)
-			err = plx_eth_stop(eth);
-		return err;
 	}
 };
 
@@ -344,7 +330,7 @@ TEST_F(VfioUserBad, SurvivesCapabilityChainsThatLeadAstray)
 					return Middleman::DROP;
 				});
 			EXPECT_EQ(live(""), 0) << plx_error();
-			close(fd);
+			::close(fd);
 		}
 }
 
@@ -373,7 +359,7 @@ TEST_F(VfioUserBad, TakesNoDoorbellThatIsNone)
 				std::memcpy(payload + 16, &entry, sizeof(entry));
 				message->header.size = sizeof(message->header) + 56;
 				middle->say(message->header, payload, 56, {fd});
-				close(fd);
+				::close(fd);
 				return Middleman::DROP;
 			});
 		ASSERT_NO_FATAL_FAILURE(start());
@@ -547,7 +533,7 @@ TEST_F(VfioUserBad, DiesAtEachMessageInTurn)
 		};
 		(void)live(",timeout=2000,wait=0");
 		if (eth && pool) {
-			close_eth();
+			close();
 			expect_all_back();
 		}
 	}

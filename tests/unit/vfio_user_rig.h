@@ -2,6 +2,8 @@
 #ifndef PLX_TESTS_VFIO_USER_RIG_H
 #define PLX_TESTS_VFIO_USER_RIG_H
 
+#include "socket_fixture.h"
+
 extern "C" {
 #include "base/clock.h"
 #include "base/socket.h"
@@ -10,11 +12,6 @@ extern "C" {
 #include "vfio/user_wire.h"
 }
 
-#include <pollux/pollux.h>
-
-#include <dirent.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -261,58 +258,20 @@ class Middleman
 	Wire client;
 };
 
-/* A folder for sockets, a context, and an account of descriptors. */
-class VfioUserFixture : public ::testing::Test
+/* The network driver on a served card; what the driver did wrong fails the test. */
+class VfioUserFixture : public SocketFixture
 {
       protected:
-	char folder[32] = "/tmp/vfio_user_XXXXXX";
-	std::string path;
 	std::unique_ptr<CardServer> server;
-	struct plx_context *ctx = nullptr;
-	struct plx_pool *pool = nullptr;
-	struct plx_eth *eth = nullptr;
-	struct plx_pool_config pool_config = PLX_POOL_CONFIG_INIT;
-	struct plx_eth_config eth_config = PLX_ETH_CONFIG_INIT;
-	std::vector<std::string> messages;
-	size_t descriptors = 0;
 
-	static size_t open_descriptors()
+	int open_port(const std::string &options) override
 	{
-		DIR *dir = opendir("/proc/self/fd");
-		size_t count = 0;
-
-		while (readdir(dir))
-			count++;
-		closedir(dir);
-		return count;
+		return plx_eth_open(ctx, ("vfio-user:" + path + options).c_str(), &eth);
 	}
 
-	void SetUp() override
+	void end_peer() override
 	{
-		struct plx_context_config config = PLX_CONTEXT_CONFIG_INIT;
-
-		descriptors = open_descriptors();
-		ASSERT_NE(mkdtemp(folder), nullptr);
-		path = std::string(folder) + "/socket";
-		config.page_size = 4096;
-		config.address_space = UINT64_C(1) << 30;
-		config.log_arg = &messages;
-		config.log = [](void *arg, enum plx_log_level, const char *message) {
-			static_cast<std::vector<std::string> *>(arg)->push_back(message);
-		};
-		ASSERT_EQ(plx_context_create(&config, &ctx), 0) << plx_error();
-		pool_config.count = 1024;
-		eth_config.rx_ring = eth_config.tx_ring = 64;
-	}
-
-	void TearDown() override
-	{
-		close_eth();
-		EXPECT_EQ(plx_pool_destroy(pool), 0) << plx_error();
-		EXPECT_EQ(plx_context_destroy(ctx), 0) << plx_error();
 		forget_server();
-		EXPECT_EQ(rmdir(folder), 0) << "files are left in " << folder;
-		EXPECT_EQ(open_descriptors(), descriptors) << "a descriptor is still open";
 	}
 
 	/* It ends; what the card saw of the driver counts. */
@@ -338,68 +297,12 @@ class VfioUserFixture : public ::testing::Test
 		return path;
 	}
 
-	int try_open(const std::string &options = "")
-	{
-		int err = plx_eth_open(ctx, ("vfio-user:" + path + options).c_str(), &eth);
-
-		if (err)
-			eth = nullptr;
-		return err;
-	}
-
-	int try_configure()
-	{
-		if (!pool) {
-			EXPECT_EQ(plx_pool_create(ctx, &pool_config, &pool), 0) << plx_error();
-		}
-		eth_config.pool = pool;
-		return plx_eth_configure(eth, &eth_config);
-	}
-
-	void start(const std::string &options = "")
-	{
-		ASSERT_EQ(try_open(options), 0) << plx_error();
-		ASSERT_EQ(try_configure(), 0) << plx_error();
-		ASSERT_EQ(plx_eth_start(eth), 0) << plx_error();
-	}
-
-	void close_eth()
-	{
-		plx_eth_close(eth);
-		eth = nullptr;
-	}
-
-	void expect_all_back()
-	{
-		EXPECT_EQ(plx_pool_available(pool), plx_pool_count(pool));
-	}
-
-	static void expect_error(const char *words)
-	{
-		EXPECT_THAT(plx_error(), ::testing::HasSubstr(words));
-	}
-
-	static uint8_t byte_of(unsigned number, size_t at)
-	{
-		return (uint8_t)(number * 131 + at * 7 + (at >> 8));
-	}
-
 	void send(unsigned number, uint16_t len)
 	{
-		struct plx_packet *packet = nullptr;
-		struct plx_pool_cache *cache;
+		struct plx_packet *packet = build(make_frame(len, number));
 		int sent;
 
-		ASSERT_EQ(plx_pool_cache_create(pool, &cache), 0);
-		ASSERT_EQ(plx_pool_get(cache, &packet, 1), 1u);
-		plx_pool_cache_destroy(cache);
-		plx_packet_prepare(packet, 128);
-		packet->data_len = len;
-		packet->len = len;
-		packet->segments = 1;
-		for (uint16_t i = 0; i < len; i++)
-			plx_packet_data(packet)[i] = byte_of(number, i);
-		while (!(sent = plx_eth_tx_burst(plx_eth_txq(eth, 0), &packet, 1)))
+		while (!(sent = plx_eth_tx_burst(txq(), &packet, 1)))
 			std::this_thread::yield();
 		ASSERT_EQ(sent, 1) << plx_error();
 	}
@@ -416,31 +319,14 @@ class VfioUserFixture : public ::testing::Test
 
 			ASSERT_NO_FATAL_FAILURE(send(number, len));
 			while (!got && plx_now() < end) {
-				got = plx_eth_rx_burst(plx_eth_rxq(eth, 0), &packet, 1);
+				got = plx_eth_rx_burst(rxq(), &packet, 1);
 				if (!got)
 					std::this_thread::yield();
 			}
 			ASSERT_EQ(got, 1) << plx_error();
-			ASSERT_EQ(packet->len, len);
-			for (uint16_t i = 0; i < len; i++)
-				ASSERT_EQ(plx_packet_data(packet)[i], byte_of(number, i));
+			ASSERT_NO_FATAL_FAILURE(check(packet, number, len));
 			plx_packet_free(packet);
 		}
-	}
-
-	int poll_until_error()
-	{
-		uint64_t end = plx_now() + PLX_MILLISECONDS(20000);
-		int err = 0;
-
-		while (err >= 0 && plx_now() < end) {
-			struct plx_packet *packet;
-
-			err = plx_eth_rx_burst(plx_eth_rxq(eth, 0), &packet, 1);
-			if (err > 0)
-				plx_packet_free(packet);
-		}
-		return err;
 	}
 };
 

@@ -24,7 +24,7 @@ TEST_F(VfioUser, MovesFramesOverEitherRing)
 		ASSERT_EQ(plx_eth_stop(eth), 0) << plx_error();
 		expect_all_back();
 		EXPECT_GT(server->stats().doorbells, 0u) << "no notification went by eventfd";
-		close_eth();
+		close();
 	}
 }
 
@@ -67,7 +67,7 @@ TEST_F(VfioUser, LeavesACardThatTheNextClientFindsReset)
 	for (int i = 0; i < 3; i++) {
 		ASSERT_NO_FATAL_FAILURE(start());
 		ASSERT_NO_FATAL_FAILURE(pass(20));
-		close_eth();
+		close();
 	}
 	EXPECT_EQ(server->stats().clients, 3u);
 	EXPECT_EQ(server->stats().memory_regions, 0u);
@@ -256,8 +256,8 @@ TEST_F(VfioUserSeam, PointsInterruptsAtEventfdsAndAwayFromThem)
 	eventfd_t value;
 	EXPECT_EQ(eventfd_read(fds[2], &value), -1);
 	EXPECT_EQ(device->ops->set_irqs(device, VFIO_PCI_MSIX_IRQ_INDEX, 3, 2, fds), -EINVAL);
-	close(fds[1]);
-	close(fds[2]);
+	::close(fds[1]);
+	::close(fds[2]);
 }
 
 TEST_F(VfioUserSeam, SetsMoreInterruptsThanOneMessageCarries)
@@ -275,7 +275,7 @@ TEST_F(VfioUserSeam, SetsMoreInterruptsThanOneMessageCarries)
 		EXPECT_EQ(take(fds[(size_t)vector]), 1u);
 	}
 	for (int32_t fd : fds)
-		close(fd);
+		::close(fd);
 }
 
 TEST_F(VfioUserSeam, ResetReconnectsWithMemoryAndInterrupts)
@@ -288,7 +288,7 @@ TEST_F(VfioUserSeam, ResetReconnectsWithMemoryAndInterrupts)
 	ASSERT_EQ(try_open_seam(",wait=10"), 0) << plx_error();
 	ASSERT_EQ(plx_mem_alloc(mem, 4096, 64, -1, 0, &memory), 0);
 	ASSERT_EQ(device->ops->set_irqs(device, VFIO_PCI_MSIX_IRQ_INDEX, 1, 1, &fd), 0);
-	close(dup(fd));
+	::close(dup(fd));
 	EXPECT_EQ(device->ops->check(device), 0);
 	EXPECT_EQ(device->ops->fault(device), 0);
 	forget_server();
@@ -307,7 +307,7 @@ TEST_F(VfioUserSeam, ResetReconnectsWithMemoryAndInterrupts)
 	EXPECT_EQ(take(fd), 1u);
 	plx_mem_free(mem, memory);
 	EXPECT_EQ(server->stats().memory_regions, 0u);
-	close(fd);
+	::close(fd);
 }
 
 /* What the thread sanitizer would find is that it reads what a reset changes. */
@@ -457,8 +457,8 @@ TEST_F(VfioUserMiddle, MapsASealedFileWhereItMay)
 	EXPECT_EQ(plx_mmio_read32(&window, 4), 77u);
 	plx_mmio_close(&window);
 	plx_mmio_close(&other);
-	close(fd);
-	close(next);
+	::close(fd);
+	::close(next);
 }
 
 TEST_F(VfioUserMiddle, DoesNotMapWhatCouldBeCutShort)
@@ -480,7 +480,7 @@ TEST_F(VfioUserMiddle, DoesNotMapWhatCouldBeCutShort)
 		plx_mmio_close(&window);
 		plx_vfio_close(device);
 		device = nullptr;
-		close(fd);
+		::close(fd);
 	}
 }
 

@@ -33,20 +33,6 @@ class VhostBad : public VhostFixture
 			return how();
 		};
 	}
-
-	/* From nothing to running and back. Return: the first error. */
-	int live(const std::string &options)
-	{
-		int err = try_open(options);
-
-		if (!err)
-			err = try_configure();
-		if (!err)
-			err = plx_eth_start(eth);
-		if (!err)
-			err = plx_eth_stop(eth);
-		return err;
-	}
 };
 
 /* --- nonsense --- */

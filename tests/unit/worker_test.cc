@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "../count.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,7 +8,6 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <dirent.h>
 #include <fstream>
 #include <pthread.h>
 #include <sched.h>
@@ -46,13 +47,7 @@ unsigned last_core()
 
 unsigned threads()
 {
-	DIR *directory = opendir("/proc/self/task");
-	unsigned count = 0;
-
-	while (readdir(directory))
-		count++;
-	closedir(directory);
-	return count;
+	return count_entries("/proc/self/task");
 }
 
 unsigned thread_stacks()

@@ -2,6 +2,7 @@
 #ifndef TESTS_VM_EMBEDDING_PORT_H
 #define TESTS_VM_EMBEDDING_PORT_H
 
+#include "../count.h"
 #include "frame.h"
 
 #include <gtest/gtest.h>
@@ -205,26 +206,7 @@ struct Port {
 
 	uint64_t counter(const std::string &name)
 	{
-		struct Search {
-			const std::string &name;
-			uint64_t value;
-			bool found;
-		} search = {name, 0, false};
-
-		plx_eth_counters(
-			eth,
-			[](void *arg, const plx_eth_counter *counter) {
-				auto *wanted = static_cast<Search *>(arg);
-
-				if (wanted->name != counter->name)
-					return 0;
-				wanted->value = counter->value;
-				wanted->found = true;
-				return 1;
-			},
-			&search);
-		EXPECT_TRUE(search.found) << name;
-		return search.value;
+		return counter_of(eth, name);
 	}
 
 	plx_eth_stats stats()
