@@ -175,8 +175,8 @@ TEST_P(NetQueue, TheRingMayHaveAnotherSizeAfterwards)
 	}
 	uint64_t before = plx_pool_available(pool);
 	ASSERT_EQ(stop(PLX_ETH_RX, 0), 0);
-	/* Those of its cache come back with those of the ring. */
-	EXPECT_GE(plx_pool_available(pool), before + 128);
+	/* Those of its cache come back with those of the ring, of which half may be out. */
+	EXPECT_GE(plx_pool_available(pool), before + 128 / 2);
 	EXPECT_EQ(plx_eth_start_queue(eth, PLX_ETH_RX, 0, 512), -EINVAL);
 	EXPECT_NE(std::string(plx_error()).find("512"), std::string::npos);
 	ASSERT_EQ(start_again(PLX_ETH_RX, 0), 0) << plx_error();

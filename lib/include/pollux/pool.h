@@ -35,7 +35,7 @@ struct plx_pool_config {
 	}
 
 /** Packets that a cache holds at the most. */
-#define PLX_POOL_CACHE_SIZE 512
+#define PLX_POOL_CACHE_SIZE 256
 
 /** One user's stack of free packets. Its fields are for the inline functions below only. */
 struct plx_pool_cache {
