@@ -567,7 +567,9 @@ TEST_F(SegmentTest, LeaksNoHugePages)
 	unsigned files = open_files(), maps = mappings();
 
 	for (int i = 0; i < 100; i++) {
-		plx_mem_free(mem, alloc_huge(pages, kPage2M, 4 * MiB));
+		uint8_t *address = alloc_huge(pages, kPage2M, 4 * MiB);
+
+		plx_mem_free(mem, address);
 		ASSERT_EQ(held(), before);
 		ASSERT_EQ(plx_mem_destroy(mem), 0);
 		mem = nullptr;
