@@ -392,7 +392,8 @@ static char *help(int key, const char *text, void *input)
 static const char doc[] =
 	"Forward frames between devices, which are paired in the order given: the first with the "
 	"second, the third with the fourth. A device without a partner is its own. DEVICE is an "
-	"address with options after commas, such as 0000:00:03.0.\v"
+	"address with options after commas, such as 0000:00:03.0 or 0000:00:03.0,simd=off; "
+	"doc/devices.md has them all.\v"
 	"'pollux: forwarding' on standard error tells that every device is started. SIGINT and "
 	"SIGTERM end the run; the figures then follow, with --json as one object. The status is "
 	"not 0 when a device failed or a packet did not come back.";

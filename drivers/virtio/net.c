@@ -2,6 +2,7 @@
 #include "drivers/virtio/net_priv.h"
 
 #include "base/error.h"
+#include "base/wide.h"
 #include "virtio/handshake.h"
 
 #include <stdlib.h>
@@ -272,6 +273,7 @@ static const struct plx_device_ops device_ops = {features, trace};
 static int read_options(struct net *net, struct plx_address *address)
 {
 	static const char *const platform[] = {"check", "ignore", NULL};
+	static const char *const simd[] = {"auto", "off", NULL};
 	unsigned choice = 0;
 	int ret;
 
@@ -279,6 +281,11 @@ static int read_options(struct net *net, struct plx_address *address)
 	if (ret < 0)
 		return ret;
 	net->check_platform = choice == 0;
+	choice = 0;
+	ret = plx_address_choice(address, "simd", simd, &choice);
+	if (ret < 0)
+		return ret;
+	net->wide = choice == 0 && plx_cpu_is_wide();
 	ret = plx_negotiation_options(&net->virtio->negotiation, address);
 	if (ret < 0)
 		return ret;

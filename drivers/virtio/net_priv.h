@@ -66,6 +66,7 @@ struct net_rxq {
 	bool header_apart; /* it wants a descriptor of its own for the header */
 	bool mergeable;    /* it may spread a frame over several buffers */
 	bool ecn;          /* GUEST_ECN */
+	bool wide;         /* as the device's */
 	uint32_t offloads; /* of enum plx_eth_offload, those of receiving */
 	/*
 	 * Free descriptors at which the ring is filled up again: half of them, or an eighth where
@@ -152,6 +153,7 @@ struct net {
 	struct net_config config;
 	struct plx_eth_config wanted;
 	bool check_platform; /* refuse a device that would bypass the IOMMU */
+	bool wide;           /* paths for registers of 64 bytes may be taken */
 	uint16_t max_rx_ring;
 	uint16_t max_tx_ring;
 	void *empty_header; /* DMA memory */

@@ -415,7 +415,7 @@ static void choose_path(struct net_rxq *queue)
 	const struct plx_virtq *vq = queue->vq;
 	bool runs = vq->ordered && !queue->header_apart, offloads = queue->offloads;
 	enum order order = !runs ? ANY_ORDER : vq->in_order ? IN_ORDER : NO_PROMISE;
-	bool wide = runs && !vq->is_packed && !queue->mergeable && !offloads && plx_cpu_is_wide();
+	bool wide = runs && !vq->is_packed && !queue->mergeable && !offloads && queue->wide;
 
 	/* Whoever asks for it may do so while the queue runs. */
 	__atomic_store_n(&queue->path,
@@ -455,6 +455,7 @@ int net_rx_create(struct net *net, unsigned pair, uint16_t entries)
 	queue->header_off = place_header(queue, pool);
 	queue->offloads = net_offloads(net) & (NET_SWITCHABLE | PLX_ETH_OFFLOAD_RX_HASH);
 	queue->ecn = plx_virtio_has(net->virtio, VIRTIO_NET_F_GUEST_ECN);
+	queue->wide = net->wide;
 	queue->room = plx_pool_data_size(pool);
 	queue->map = plx_pool_map(pool);
 	err = plx_pool_cache_create(pool, &queue->cache);

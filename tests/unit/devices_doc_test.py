@@ -90,6 +90,7 @@ def checks(root):
     net = read_features(read("drivers/virtio/net_features.c"), read("drivers/virtio/virtio_net_reg.h"))
     schemes = read_strings(read("drivers/drivers.c"), "} schemes[] = {", "};")
     platform = read_strings(read("drivers/virtio/net.c"), "platform[] = {", "}")
+    simd = read_strings(read("drivers/virtio/net.c"), "simd[] = {", "}")
     legacy = read_strings(read("drivers/drivers.c"), "choices[] = {", "}")
     handshakes = re.findall(r'\.name = "([\w-]+)"', read("lib/virtio/handshake.c"))
     emulated = re.findall(r'(?:plx_address_\w+\(address, |TAKE_NUMBER\(|\{(?="dev\.))"([\w.]+)"',
@@ -101,7 +102,8 @@ def checks(root):
     peers = [f"{kind}:{argument}" if argument else kind for kind, argument in kinds]
     rows = read_rows(guide, "Options of every virtio device")
     choices = [f"{option}={word}" for option, words in
-               (("platform", platform), ("legacy", legacy), ("handshake", handshakes)) for word in words]
+               (("platform", platform), ("legacy", legacy), ("handshake", handshakes),
+                ("simd", simd)) for word in words]
     ways = read_strings(read("lib/context/context.c"), "backends[] = {", "};")
     noiommu = read_strings(read("lib/context/context.c"), "noiommu[] = {", "};")
     emu_tables = read_tables(guide, "Options of emulated devices")

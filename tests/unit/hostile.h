@@ -21,6 +21,7 @@ enum Layout {
 	APART = 8, /* legacy without ANY_LAYOUT: each header in a descriptor of its own */
 	SPLIT_IN_ORDER = 16,
 	PACKED_IN_ORDER = 32,
+	NARROW = 64, /* with one of the split ones: without the path for wide registers */
 	MODERN = SPLIT | PACKED,
 	OLD = LEGACY | APART,
 	IN_ORDER = SPLIT_IN_ORDER | PACKED_IN_ORDER,
@@ -35,13 +36,18 @@ inline bool is_packed(Layout layout)
 
 inline const char *layout_name(Layout layout)
 {
-	return layout == SPLIT             ? "split"
+	return layout == (SPLIT | NARROW)  ? "split_narrow"
+	       : layout & NARROW           ? "split_in_order_narrow"
+	       : layout == SPLIT           ? "split"
 	       : layout == PACKED          ? "packed"
 	       : layout == LEGACY          ? "legacy"
 	       : layout == SPLIT_IN_ORDER  ? "split_in_order"
 	       : layout == PACKED_IN_ORDER ? "packed_in_order"
 					   : "legacy_apart";
 }
+
+const Layout kLayouts[] = {SPLIT, PACKED, LEGACY, APART, SPLIT_IN_ORDER, PACKED_IN_ORDER,
+	Layout(SPLIT | NARROW), Layout(SPLIT_IN_ORDER | NARROW)};
 
 /* Every case that a table's entry makes: one for each layout that it is about. */
 template <typename Entry> struct Case {
@@ -55,8 +61,7 @@ std::vector<Case<Entry>> each_layout(const Entry (&table)[count])
 	std::vector<Case<Entry>> all;
 
 	for (const Entry &entry : table)
-		for (Layout layout :
-			{SPLIT, PACKED, LEGACY, APART, SPLIT_IN_ORDER, PACKED_IN_ORDER})
+		for (Layout layout : kLayouts)
 			if (entry.layouts & layout)
 				all.push_back({&entry, layout});
 	return all;
@@ -132,7 +137,7 @@ class HostileFixture : public NetFixture
 		plx_emu_config_offer(&config, VIRTIO_F_IN_ORDER, layout & IN_ORDER);
 		plx_emu_config_offer(&config, VIRTIO_F_ANY_LAYOUT, layout != APART);
 		config.interface = layout & OLD ? PLX_EMU_TRANSITIONAL : PLX_EMU_MODERN_ONLY;
-		options = layout & OLD ? ",legacy=on" : "";
+		options = layout & OLD ? ",legacy=on" : layout & NARROW ? ",simd=off" : "";
 	}
 	std::string options;
 

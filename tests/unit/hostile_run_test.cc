@@ -497,8 +497,7 @@ TEST_P(HostileRun, No46_RemovalInMidRunIsSurvived)
 	}
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, HostileRun,
-	::testing::Values(SPLIT, PACKED, LEGACY, APART, SPLIT_IN_ORDER, PACKED_IN_ORDER),
+INSTANTIATE_TEST_SUITE_P(Layouts, HostileRun, ::testing::ValuesIn(kLayouts),
 	[](const auto &info) { return std::string(layout_name(info.param)); });
 
 } // namespace

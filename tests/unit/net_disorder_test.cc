@@ -18,6 +18,7 @@ namespace
 struct Ring {
 	bool packed;
 	uint16_t size;
+	const char *options; /* of the driver */
 };
 
 void PrintTo(const Ring &ring, std::ostream *to)
@@ -175,7 +176,7 @@ class Disorder : public NetFixture, public ::testing::WithParamInterface<Ring>
 		config.seed = seed;
 		sending.clear();
 		arriving.clear();
-		ASSERT_NO_FATAL_FAILURE(start());
+		ASSERT_NO_FATAL_FAILURE(start(GetParam().options));
 		for (unsigned life = 0; life < 2; life++) {
 			ASSERT_NO_FATAL_FAILURE(play());
 			ASSERT_NO_FATAL_FAILURE(stop_and_start());
@@ -198,10 +199,12 @@ TEST_P(Disorder, EveryFrameArrivesOnceAndUnalteredAndEveryPacketComesBack)
 }
 
 INSTANTIATE_TEST_SUITE_P(Rings, Disorder,
-	::testing::Values(Ring{false, 8}, Ring{false, 16}, Ring{false, 64}, Ring{true, 8},
-		Ring{true, 16}, Ring{true, 64}),
+	::testing::Values(Ring{false, 8, ""}, Ring{false, 16, ""}, Ring{false, 64, ""},
+		Ring{false, 64, ",simd=off"}, Ring{true, 8, ""}, Ring{true, 16, ""},
+		Ring{true, 64, ""}),
 	[](const ::testing::TestParamInfo<Ring> &info) {
-		return (info.param.packed ? "Packed" : "Split") + std::to_string(info.param.size);
+		return (info.param.packed ? "Packed" : "Split") + std::to_string(info.param.size) +
+		       (*info.param.options ? "Narrow" : "");
 	});
 
 } // namespace

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "net_fixture.h"
 
+extern "C" {
+#include "base/wide.h"
+}
+
 /* What the network driver does with frames and buffers, on a card that keeps to the standard. */
 
 namespace
@@ -314,6 +318,9 @@ const Variant variants[] = {
 	{"split_merged", ",mrg_rxbuf=on", false, true, 2048, SPLIT, false},
 	{"split_merged_small", "", false, true, 256, SPLIT, false},
 	{"split_in_order", "", true, false, 2048, SPLIT, false},
+	{"split_narrow", ",simd=off", false, false, 2048, SPLIT, false},
+	{"split_event_idx_narrow", ",simd=off", false, true, 2048, SPLIT, false},
+	{"split_in_order_narrow", ",simd=off", true, false, 2048, SPLIT, false},
 	{"packed", "", false, false, 2048, PACKED, false},
 	{"packed_event_idx", "", false, true, 2048, PACKED, false},
 	{"packed_merged", ",mrg_rxbuf=on", false, true, 2048, PACKED, false},
@@ -369,6 +376,21 @@ TEST_F(NetConfig, OrderIsNotBuiltOnWithoutAPromise)
 	plx_eth_get_info(eth, &info);
 	EXPECT_EQ(narrow(info.rx_path), "split, one buffer");
 	EXPECT_STREQ(info.tx_path, "split, indirect");
+}
+
+TEST_F(NetConfig, PathForWideRegistersIsTakenWhereTheCpuHasThemUnlessTheUserForbidsIt)
+{
+	struct plx_eth_info info;
+
+	start();
+	plx_eth_get_info(eth, &info);
+	EXPECT_EQ(std::string(info.rx_path) != narrow(info.rx_path), plx_cpu_is_wide());
+	close();
+	start(",simd=off");
+	plx_eth_get_info(eth, &info);
+	EXPECT_STREQ(info.rx_path, "split, one buffer, in order");
+	close();
+	EXPECT_EQ(try_open(",simd=on"), -EINVAL);
 }
 
 TEST_F(NetConfig, PackedRingIsUsedWhereItIsOffered)
