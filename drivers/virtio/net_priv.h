@@ -88,8 +88,10 @@ struct net_txq {
 	struct plx_virtq *vq; /* NULL while stopped */
 	struct plx_pool_cache *cache;
 	const struct plx_pool *home; /* of all plain frames in flight */
+	struct plx_pool_map map;     /* of @home */
 	uint16_t odd;                /* frames in flight that are not plain */
 	bool in_runs;                /* plain frames are posted many at a time */
+	bool wide;                   /* in eights */
 	uint32_t frame_max;          /* bytes of the longest frame, untagged */
 	uint16_t header_len;
 	bool header_apart;      /* it wants a descriptor of its own for the header */

@@ -56,6 +56,27 @@ static void post(struct net_rxq *queue, struct plx_packet *packet)
 	plx_virtq_add(queue->vq, buffers, 0, 2, packet, packed);
 }
 
+#ifdef PLX_WIDE
+/* post_run() for as many as come in eights. @map: advanced to the header. Return: how many. */
+static inline PLX_WIDE unsigned post_8(const struct plx_virtq_run *run,
+	const struct plx_pool_map *map, struct plx_packet *const *packets, unsigned count,
+	uint32_t room, const bool packed)
+{
+	unsigned i = 0;
+
+	for (; i + 8 <= count; i += 8) {
+		__m512i cookies = _mm512_loadu_si512(&packets[i]);
+		__m512i address = _mm512_add_epi64(_mm512_set1_epi64((long long)map->iova),
+			_mm512_mullo_epi64(cookies, _mm512_set1_epi64((long long)map->scale)));
+
+		if (!plx_virtq_put_8(
+			    run, i, cookies, address, _mm512_set1_epi64(room), true, packed))
+			break;
+	}
+	return i;
+}
+#endif
+
 /* The same of packets of the pool at hand, in an ordered queue. */
 static __always_inline_fn void post_run(struct net_rxq *queue, struct plx_packet **packets,
 	unsigned count, const bool packed, const bool wide)
@@ -67,9 +88,8 @@ static __always_inline_fn void post_run(struct net_rxq *queue, struct plx_packet
 
 	plx_pool_map_advance(&map, queue->header_off);
 #ifdef PLX_WIDE
-	if (wide && !packed && likely(!map.apart))
-		i = plx_virtq_split_put_8(
-			&run.split, (void *const *)packets, count, map.scale, map.iova, room);
+	if (wide && likely(!map.apart))
+		i = post_8(&run, &map, packets, count, room, packed);
 #endif
 	for (; i < count; i++) {
 		struct plx_virtq_buffer buffer = {plx_pool_map_iova(&map, packets[i]), room};
@@ -100,6 +120,41 @@ static __always_inline_fn void refill(
 			post(queue, fresh[i]);
 	}
 	plx_virtq_publish(vq, packed);
+}
+
+/* Once for all that receive: a ring is filled up after several bursts, by many buffers. */
+static __noinline_fn void refill_split(struct net_rxq *queue)
+{
+	refill(queue, true, false, false);
+}
+
+static __noinline_fn void refill_packed(struct net_rxq *queue)
+{
+	refill(queue, true, true, false);
+}
+
+#ifdef PLX_WIDE
+PLX_WIDE static __noinline_fn void refill_split_wide(struct net_rxq *queue)
+{
+	refill(queue, true, false, true);
+}
+
+PLX_WIDE static __noinline_fn void refill_packed_wide(struct net_rxq *queue)
+{
+	refill(queue, true, true, true);
+}
+#endif
+
+static __always_inline_fn void refill_in_runs(
+	struct net_rxq *queue, const bool packed, const bool wide)
+{
+#ifdef PLX_WIDE
+	if (wide) {
+		packed ? refill_packed_wide(queue) : refill_split_wide(queue);
+		return;
+	}
+#endif
+	packed ? refill_packed(queue) : refill_split(queue);
 }
 
 /* Of any queue, at any time. */
@@ -262,7 +317,7 @@ static __always_inline_fn unsigned receive_run(struct net_rxq *queue, struct plx
 		__builtin_prefetch(
 			plx_pool_map_buffer(&queue->map, packets[i]) + queue->header_off);
 	if (queue->vq->free_count >= queue->refill_at && !device_lies(queue->vq->fault))
-		refill(queue, true, packed, wide);
+		refill_in_runs(queue, packed, wide);
 	if (!mergeable && !offloads)
 		run.at = received = net_rx_make_plain(queue, packets, len, run.count, bytes, wide);
 	while (run.at < run.count) {
@@ -371,8 +426,15 @@ PLX_WIDE static int receive_split_wide(
 {
 	return receive(base, packets, count, false, false, false, true);
 }
+
+PLX_WIDE static int receive_packed_wide(
+	struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)
+{
+	return receive(base, packets, count, false, true, false, true);
+}
 #else
-#define receive_split_wide receive_split
+#define receive_split_wide  receive_split
+#define receive_packed_wide receive_packed
 #endif
 
 typedef int burst_fn(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count);
@@ -403,9 +465,12 @@ static const char *const names[2][2][3][2] = {
 	{ORDERS("packed, one buffer"), ORDERS("packed, mergeable")},
 };
 
-/* Where registers are wide. */
-static const char *const wide_names[] = {
-	"split, one buffer, AVX-512", "split, one buffer, in order, AVX-512"};
+/* Where registers are wide: [packed], and [packed][order]. */
+static burst_fn *const wide_bursts[] = {receive_split_wide, receive_packed_wide};
+static const char *const wide_names[2][2] = {
+	{"split, one buffer, AVX-512", "split, one buffer, in order, AVX-512"},
+	{"packed, one buffer, AVX-512", "packed, one buffer, in order, AVX-512"},
+};
 
 #undef OFFLOADS
 #undef ORDERS
@@ -415,13 +480,14 @@ static void choose_path(struct net_rxq *queue)
 	const struct plx_virtq *vq = queue->vq;
 	bool runs = vq->ordered && !queue->header_apart, offloads = queue->offloads;
 	enum order order = !runs ? ANY_ORDER : vq->in_order ? IN_ORDER : NO_PROMISE;
-	bool wide = runs && !vq->is_packed && !queue->mergeable && !offloads && queue->wide;
+	bool wide = runs && !queue->mergeable && !offloads && queue->wide;
 
 	/* Whoever asks for it may do so while the queue runs. */
 	__atomic_store_n(&queue->path,
-		wide ? wide_names[order] : names[vq->is_packed][queue->mergeable][order][offloads],
+		wide ? wide_names[vq->is_packed][order]
+		     : names[vq->is_packed][queue->mergeable][order][offloads],
 		__ATOMIC_RELAXED);
-	queue->base.burst = wide   ? receive_split_wide
+	queue->base.burst = wide   ? wide_bursts[vq->is_packed]
 			    : runs ? bursts[vq->is_packed][queue->mergeable][offloads]
 				   : receive_any_order;
 }

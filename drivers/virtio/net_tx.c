@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "drivers/virtio/net_tx_plain.h"
+
 #include "drivers/virtio/net_offload.h"
 
 #include "base/error.h"
@@ -141,8 +143,8 @@ static void reclaim_singly(struct net_txq *queue)
 	put_batch(queue, returning.packet, returning.count);
 }
 
-/* Fetch what the device has sent. */
-static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
+/* Fetch what the device has sent; @packed is a constant. */
+static __always_inline_fn void reclaim_in_runs(struct net_txq *queue, const bool packed)
 {
 	struct plx_virtq *vq = queue->vq;
 	bool odd = !vq->ordered || queue->odd;
@@ -158,6 +160,25 @@ static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 	}
 	if (unlikely(odd))
 		reclaim_singly(queue);
+}
+
+/* Once for all that send: it is called once a burst, and as large as the rest of it. */
+static __noinline_fn void reclaim_split(struct net_txq *queue)
+{
+	reclaim_in_runs(queue, false);
+}
+
+static __noinline_fn void reclaim_packed(struct net_txq *queue)
+{
+	reclaim_in_runs(queue, true);
+}
+
+static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
+{
+	if (packed)
+		reclaim_packed(queue);
+	else
+		reclaim_split(queue);
 }
 
 /* What becomes of a frame that cannot be sent: it is freed as far as its chain can be trusted. */
@@ -284,9 +305,19 @@ static __always_inline_fn bool begin_plain(struct net_txq *queue, struct plx_pac
 	return true;
 }
 
+/*
+ * Plain frames are all of one pool, so that nobody needs to look at each again. It changes when
+ * nothing is in flight that was judged by another.
+ */
+static void settle_at(struct net_txq *queue, struct plx_pool *pool)
+{
+	queue->home = pool;
+	queue->map = plx_pool_map(pool);
+}
+
 /* Send the plain frames that come first. Return: how many. */
 static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_packet **packets,
-	unsigned count, uint64_t *bytes, const bool packed)
+	unsigned count, uint64_t *bytes, const bool packed, const bool wide)
 {
 	const struct plx_virtq_run run = plx_virtq_begin_run(queue->vq, packed);
 	const uint32_t header_len = queue->header_len;
@@ -294,12 +325,12 @@ static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_pa
 	unsigned sent = 0;
 
 	count = MIN(count, MIN((unsigned)queue->vq->free_count, (unsigned)NET_BATCH));
-	/*
-	 * Plain frames are all of one pool, so that nobody needs to look at each again. It changes
-	 * when nothing is in flight that was judged by another.
-	 */
-	if (!queue->vq->in_flight)
-		queue->home = packets[0]->pool;
+	if (unlikely(packets[0]->pool != queue->home) && !queue->vq->in_flight)
+		settle_at(queue, packets[0]->pool);
+#ifdef PLX_WIDE
+	if (wide && likely(!queue->map.apart))
+		sent = net_tx_put_8(queue, &run, packets, count, &sum, packed);
+#endif
 	for (; sent < count && likely(begin_plain(queue, packets[sent])); sent++) {
 		struct plx_packet *packet = packets[sent];
 		const uint32_t len = packet->data_len;
@@ -356,7 +387,7 @@ static __always_inline_fn bool has_room(struct net_txq *queue, unsigned count, c
 }
 
 static __always_inline_fn unsigned transmit_all(struct net_txq *queue, struct plx_packet **packets,
-	unsigned count, uint64_t *bytes, const bool packed)
+	unsigned count, uint64_t *bytes, const bool packed, const bool wide)
 {
 	unsigned taken = 0, plain = 0;
 
@@ -365,7 +396,7 @@ static __always_inline_fn unsigned transmit_all(struct net_txq *queue, struct pl
 
 		/* Asked anew each time: making room for a frame may find the order gone. */
 		if (likely(queue->in_runs && queue->vq->ordered))
-			run = send_run(queue, packets + taken, count - taken, bytes, packed);
+			run = send_run(queue, packets + taken, count - taken, bytes, packed, wide);
 		taken += run;
 		plain += run;
 		if (likely(taken == count) || run == NET_BATCH)
@@ -379,12 +410,12 @@ static __always_inline_fn unsigned transmit_all(struct net_txq *queue, struct pl
 }
 
 /*
- * The one body of sending; @packed is a constant. What was sent before is fetched between the
- * publication and the question whether the device wants to hear of it: the question waits until the
- * device can see what is published, and that takes its time.
+ * The one body of sending; @packed and @wide are constants. What was sent before is fetched between
+ * the publication and the question whether the device wants to hear of it: the question waits until
+ * the device can see what is published, and that takes its time.
  */
-static __always_inline_fn int transmit(
-	struct plx_eth_txq *base, struct plx_packet **packets, unsigned count, const bool packed)
+static __always_inline_fn int transmit(struct plx_eth_txq *base, struct plx_packet **packets,
+	unsigned count, const bool packed, const bool wide)
 {
 	struct net_txq *queue = container_of(base, struct net_txq, base);
 	struct plx_virtq *vq = queue->vq;
@@ -394,7 +425,7 @@ static __always_inline_fn int transmit(
 	if (unlikely(!count))
 		return look_after(queue, packed);
 	if (likely(has_room(queue, count, packed)))
-		taken = transmit_all(queue, packets, count, &bytes, packed);
+		taken = transmit_all(queue, packets, count, &bytes, packed, wide);
 	plx_counter_add(&queue->counters.bytes, bytes);
 	if (device_lies(vq->fault))
 		return give_up(queue, taken);
@@ -411,20 +442,27 @@ static __always_inline_fn int transmit(
 	return (int)taken;
 }
 
-#define INSTANCE(name, packed)                                                                     \
+#define INSTANCE(name, packed, wide)                                                               \
 	static int name(struct plx_eth_txq *base, struct plx_packet **packets, unsigned count)     \
 	{                                                                                          \
-		return transmit(base, packets, count, packed);                                     \
+		return transmit(base, packets, count, packed, wide);                               \
 	}
 
-INSTANCE(transmit_split, false)
-INSTANCE(transmit_packed, true)
+INSTANCE(transmit_split, false, false)
+INSTANCE(transmit_packed, true, false)
+#ifdef PLX_WIDE
+PLX_WIDE INSTANCE(transmit_split_wide, false, true) PLX_WIDE
+	INSTANCE(transmit_packed_wide, true, true)
+#else
+#define transmit_split_wide  transmit_split
+#define transmit_packed_wide transmit_packed
+#endif
 
 #undef INSTANCE
 
-/* --- life --- */
+	/* --- life --- */
 
-int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
+	int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
 {
 	struct net_txq *queue = &net->tx[pair];
 	int err;
@@ -433,10 +471,11 @@ int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
 	queue->header_apart = net_header_apart(net->virtio);
 	queue->in_runs = !queue->header_apart;
 	queue->odd = 0;
-	queue->home = net->wanted.pool;
+	settle_at(queue, net->wanted.pool);
 	queue->empty_header = plx_mem_iova(net->virtio->mem, net->empty_header);
 	queue->offloads = (uint8_t)(net_offloads(net) & NET_TX_OFFLOADS);
 	queue->ecn = plx_virtio_has(net->virtio, VIRTIO_NET_F_HOST_ECN);
+	queue->wide = net->wide && queue->in_runs && queue->header_len <= VIRTIO_NET_HDR_SIZE;
 	queue->frame_max =
 		net->config.mtu_given ? net->config.mtu + NET_ETHERNET_HEADER : NET_FRAME_MAX;
 	err = plx_pool_cache_create(net->wanted.pool, &queue->cache);
@@ -454,18 +493,29 @@ int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
 	return 0;
 }
 
+#define TABLES(name, wide)                                                                         \
+	{                                                                                          \
+		name wide, name ", indirect" wide                                                  \
+	}
+#define ORDERS(name, wide)                                                                         \
+	{                                                                                          \
+		TABLES(name, wide), TABLES(name ", in order", wide)                                \
+	}
+
 void net_tx_run(struct net_txq *queue)
 {
-	/* [packed][in order][tables] */
-	static const char *const names[2][2][2] = {
-		{{"split", "split, indirect"}, {"split, in order", "split, in order, indirect"}},
-		{{"packed", "packed, indirect"},
-			{"packed, in order", "packed, in order, indirect"}},
+	/* [wide][packed][in order][tables] */
+	static const char *const names[2][2][2][2] = {
+		{ORDERS("split", ""), ORDERS("packed", "")},
+		{ORDERS("split", ", AVX-512"), ORDERS("packed", ", AVX-512")},
 	};
-	bool packed = queue->vq->is_packed;
+	/* [wide][packed] */
+	static int (*const bursts[2][2])(struct plx_eth_txq *, struct plx_packet **, unsigned) = {
+		{transmit_split, transmit_packed}, {transmit_split_wide, transmit_packed_wide}};
+	const struct plx_virtq *vq = queue->vq;
 
-	queue->path = names[packed][queue->vq->in_order][queue->vq->tables != NULL];
-	queue->base.burst = packed ? transmit_packed : transmit_split;
+	queue->path = names[queue->wide][vq->is_packed][vq->in_order][vq->tables != NULL];
+	queue->base.burst = bursts[queue->wide][vq->is_packed];
 	queue->base.prepare = net_tx_prepare;
 }
 

@@ -7,6 +7,7 @@
 /* What the compiler is told, under the names that the kernel uses. */
 #define likely(x)          __builtin_expect(!!(x), 1)
 #define unlikely(x)        __builtin_expect(!!(x), 0)
+#define __noinline_fn      __attribute__((noinline))
 #define __always_inline_fn inline __attribute__((always_inline))
 #define __cache_aligned    __attribute__((aligned(PLX_CACHE_LINE)))
 

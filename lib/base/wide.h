@@ -12,12 +12,12 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define PLX_WIDE __attribute__((target("avx512f,avx512dq,avx512vl")))
+#define PLX_WIDE __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 
 static inline bool plx_cpu_is_wide(void)
 {
-	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-	       __builtin_cpu_supports("avx512vl");
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 #else
 static inline bool plx_cpu_is_wide(void)

@@ -223,6 +223,8 @@ struct plx_pool_map plx_pool_map(const struct plx_pool *pool)
 		.scale = scale,
 		.iova = plx_mem_iova(pool->mem, pool->buffers) - offset,
 		.buffer = (uintptr_t)pool->buffers - offset,
+		.first = (uintptr_t)pool->packets,
+		.span = pool->slots * sizeof(*pool->packets),
 		.apart = plx_mem_is_physical(pool->mem),
 	};
 }

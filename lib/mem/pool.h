@@ -22,7 +22,9 @@ struct plx_pool_map {
 	uint64_t iova;
 	uint64_t buffer;
 	uint64_t offset; /* what plx_pool_map_advance() added */
-	bool apart;      /* each huge page has an IOVA of its own, which only the packets know */
+	uint64_t first;  /* where its packets begin, and over how many bytes they go on */
+	uint64_t span;
+	bool apart; /* each huge page has an IOVA of its own, which only the packets know */
 };
 
 /* From here on IOVAs are those of byte @bytes of each buffer. */

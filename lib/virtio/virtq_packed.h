@@ -216,13 +216,43 @@ static __always_inline_fn struct plx_shared64 *plx_virtq_packed_tail(struct virt
 	return (struct plx_shared64 *)(void *)&desc->len;
 }
 
+#ifdef PLX_WIDE
+/* plx_virtq_packed_match() for as many as come in eights, with their lengths. */
+static inline PLX_WIDE unsigned plx_virtq_packed_match_8(const struct virtq_packed_desc *desc,
+	uint64_t wanted, uint64_t mask, uint32_t *len, unsigned count, const uint32_t room)
+{
+	const __m512i tails = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
+	const __m512i steps =
+		_mm512_slli_epi64(_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0), PLX_VIRTQ_PACKED_ID);
+	unsigned good = 0;
+
+	for (; good + 8 <= count; good += 8) {
+		__m512i ids = _mm512_add_epi64(
+			_mm512_set1_epi64(
+				(long long)(wanted + ((uint64_t)good << PLX_VIRTQ_PACKED_ID))),
+			steps);
+		__m512i found = _mm512_permutex2var_epi64(plx_shared_read_64(&desc[good]), tails,
+			plx_shared_read_64(&desc[good + 4]));
+		__mmask8 other = _mm512_test_epi64_mask(
+			_mm512_xor_si512(found, ids), _mm512_set1_epi64((long long)mask));
+		__mmask16 over =
+			_mm512_mask_cmpgt_epu32_mask(0x5555, found, _mm512_set1_epi32((int)room));
+
+		if (other | over)
+			break;
+		_mm256_storeu_si256((__m256i *)(void *)&len[good], _mm512_cvtepi64_epi32(found));
+	}
+	return good;
+}
+#endif
+
 /*
  * How many of @count descriptors are used, by buffers that were posted in runs and whose turn it is
  * from @turn on. @other: receives whether the next is used by anything else.
  */
 static __always_inline_fn unsigned plx_virtq_packed_match(struct virtq_packed_desc *desc,
 	uint16_t turn, uint16_t used_flags, uint32_t *len, unsigned count, const uint32_t room,
-	const bool check_len, bool *other)
+	const bool check_len, bool *other, const bool wide)
 {
 	const uint64_t flags = (uint64_t)PLX_VIRTQ_PACKED_BOTH << PLX_VIRTQ_PACKED_FLAGS;
 	const uint64_t mask = flags | UINT64_C(0xffff) << PLX_VIRTQ_PACKED_ID;
@@ -230,6 +260,11 @@ static __always_inline_fn unsigned plx_virtq_packed_match(struct virtq_packed_de
 			  (uint64_t)turn << PLX_VIRTQ_PACKED_ID;
 	unsigned good = 0;
 
+#ifdef PLX_WIDE
+	if (wide && check_len)
+		good = plx_virtq_packed_match_8(desc, wanted, mask, len, count, room);
+	wanted += (uint64_t)good << PLX_VIRTQ_PACKED_ID;
+#endif
 	for (; good < count; good++, wanted += UINT64_C(1) << PLX_VIRTQ_PACKED_ID) {
 		uint64_t found = plx_shared64_read_acquire(plx_virtq_packed_tail(&desc[good]));
 
@@ -260,7 +295,7 @@ static __always_inline_fn bool plx_virtq_packed_begin_batch(struct plx_virtq *qu
 
 /* plx_virtq_packed_take() - As plx_virtq_split_take(). */
 static __always_inline_fn unsigned plx_virtq_packed_take(struct plx_virtq *queue, void **cookies,
-	uint32_t *len, unsigned count, const bool check_len, bool *odd)
+	uint32_t *len, unsigned count, const bool check_len, bool *odd, const bool wide)
 {
 	struct plx_virtq_packed *ring = &queue->packed;
 	unsigned taken = 0;
@@ -283,7 +318,8 @@ static __always_inline_fn unsigned plx_virtq_packed_take(struct plx_virtq *queue
 				check_len ? len + taken : NULL, count - taken, check_len, odd);
 		} else {
 			good = plx_virtq_packed_match(&ring->desc[from], from, ring->used_flags,
-				check_len ? len + taken : NULL, n, queue->room, check_len, &other);
+				check_len ? len + taken : NULL, n, queue->room, check_len, &other,
+				wide);
 			plx_virtq_copy(cookies + taken, &queue->cookie[from], good);
 		}
 		taken += good;
@@ -348,6 +384,38 @@ static __always_inline_fn void plx_virtq_packed_put(const struct plx_virtq_packe
 		plx_virtq_packed_tail(desc), buffer.len | (uint64_t)at << PLX_VIRTQ_PACKED_ID |
 						     (uint64_t)flags << PLX_VIRTQ_PACKED_FLAGS);
 }
+
+#ifdef PLX_WIDE
+/* plx_virtq_put_8() */
+static inline PLX_WIDE bool plx_virtq_packed_put_8(const struct plx_virtq_packed_run *run, size_t i,
+	__m512i cookies, __m512i address, __m512i len, const bool writable)
+{
+	const __m512i low = _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0);
+	const __m512i high = _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4);
+	const __m512i steps =
+		_mm512_slli_epi64(_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0), PLX_VIRTQ_PACKED_ID);
+	/* The flags of the first, which is published by them, are left as they are. */
+	const __mmask32 first = i || !run->first_waits ? UINT32_MAX : UINT32_MAX ^ 1u << 7;
+	uint16_t flags = run->flags | (writable ? VIRTQ_DESC_F_WRITE : 0);
+	size_t at = run->first + i;
+	__m512i tail;
+
+	if (unlikely(at >= run->size)) {
+		at -= run->size;
+		flags ^= PLX_VIRTQ_PACKED_BOTH;
+	}
+	if (unlikely(at + 8 > run->size))
+		return false;
+	tail = _mm512_set1_epi64((long long)((uint64_t)at << PLX_VIRTQ_PACKED_ID |
+					     (uint64_t)flags << PLX_VIRTQ_PACKED_FLAGS));
+	tail = _mm512_or_si512(len, _mm512_add_epi64(tail, steps));
+	_mm512_mask_storeu_epi16(
+		&run->desc[at], first, _mm512_permutex2var_epi64(address, low, tail));
+	_mm512_storeu_si512(&run->desc[at + 4], _mm512_permutex2var_epi64(address, high, tail));
+	_mm512_storeu_si512(&run->cookie[at], cookies);
+	return true;
+}
+#endif
 
 /* As plx_virtq_split_end_run(). */
 static __always_inline_fn void plx_virtq_packed_end_run(struct plx_virtq *queue,

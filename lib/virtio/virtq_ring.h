@@ -68,7 +68,7 @@ static __always_inline_fn unsigned plx_virtq_take(struct plx_virtq *queue, void 
 		*odd = plx_virtq_ready(queue, packed);
 		return 0;
 	}
-	return packed ? plx_virtq_packed_take(queue, cookies, len, count, check_len, odd)
+	return packed ? plx_virtq_packed_take(queue, cookies, len, count, check_len, odd, wide)
 		      : plx_virtq_split_take(queue, cookies, len, count, check_len, odd, wide);
 }
 
@@ -104,6 +104,21 @@ static __always_inline_fn void plx_virtq_put(const struct plx_virtq_run *run, si
 	else
 		plx_virtq_split_put(&run->split, i, cookie, buffer, writable);
 }
+
+#ifdef PLX_WIDE
+/*
+ * Put in eight buffers as numbers @i to @i + 7, if they lie in one piece.
+ * @len: of 64 bits each
+ *
+ * Return: Whether they do; otherwise nothing has happened.
+ */
+static inline PLX_WIDE bool plx_virtq_put_8(const struct plx_virtq_run *run, size_t i,
+	__m512i cookies, __m512i address, __m512i len, const bool writable, const bool packed)
+{
+	return packed ? plx_virtq_packed_put_8(&run->packed, i, cookies, address, len, writable)
+		      : plx_virtq_split_put_8(&run->split, i, cookies, address, len, writable);
+}
+#endif
 
 static __always_inline_fn void plx_virtq_end_run(struct plx_virtq *queue,
 	const struct plx_virtq_run *run, unsigned count, const bool writable, const bool packed)

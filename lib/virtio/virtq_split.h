@@ -404,37 +404,22 @@ static __always_inline_fn void plx_virtq_split_put(const struct plx_virtq_split_
 }
 
 #ifdef PLX_WIDE
-/*
- * Put in buffers in eights from number 0 on, as far as they lie in one piece.
- * @cookies: packets, of which the addresses follow by @scale and @iova
- * @len: bytes of each, which the device writes
- *
- * Return: How many.
- */
-static inline PLX_WIDE unsigned plx_virtq_split_put_8(const struct plx_virtq_split_run *run,
-	void *const *cookies, unsigned count, uint64_t scale, uint64_t iova, uint32_t len)
+/* plx_virtq_put_8() */
+static inline PLX_WIDE bool plx_virtq_split_put_8(const struct plx_virtq_split_run *run, size_t i,
+	__m512i cookies, __m512i address, __m512i len, const bool writable)
 {
-	const __m512i tail =
-		_mm512_set1_epi64((long long)(len | (uint64_t)VIRTQ_DESC_F_WRITE << 32));
 	const __m512i low = _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0);
 	const __m512i high = _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4);
-	unsigned i = 0;
+	const uint64_t flags = (uint64_t)(writable ? VIRTQ_DESC_F_WRITE : 0) << 32;
+	__m512i tail = _mm512_or_si512(len, _mm512_set1_epi64((long long)flags));
+	size_t at = (run->turn + i) & run->mask;
 
-	for (; i + 8 <= count; i += 8) {
-		size_t at = (run->turn + i) & run->mask;
-		__m512i cookie = _mm512_loadu_si512(&cookies[i]);
-		__m512i address = _mm512_add_epi64(
-			_mm512_mullo_epi64(cookie, _mm512_set1_epi64((long long)scale)),
-			_mm512_set1_epi64((long long)iova));
-
-		if (unlikely(at + 8 > run->mask + 1))
-			break;
-		_mm512_storeu_si512(&run->desc[at], _mm512_permutex2var_epi64(address, low, tail));
-		_mm512_storeu_si512(
-			&run->desc[at + 4], _mm512_permutex2var_epi64(address, high, tail));
-		_mm512_storeu_si512(&run->cookie[at], cookie);
-	}
-	return i;
+	if (unlikely(at + 8 > run->mask + 1))
+		return false;
+	_mm512_storeu_si512(&run->desc[at], _mm512_permutex2var_epi64(address, low, tail));
+	_mm512_storeu_si512(&run->desc[at + 4], _mm512_permutex2var_epi64(address, high, tail));
+	_mm512_storeu_si512(&run->cookie[at], cookies);
+	return true;
 }
 #endif
 
