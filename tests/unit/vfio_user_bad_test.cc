@@ -11,33 +11,17 @@ using ::testing::HasSubstr;
 class VfioUserBad : public VfioUserFixture
 {
       protected:
-	std::unique_ptr<Middleman> middle;
-
-	std::string server_path() override
-	{
-		return path + ".inner";
-	}
-
 	void SetUp() override
 	{
 		VfioUserFixture::SetUp();
-		serve();
-		middle = std::make_unique<Middleman>(path, server_path());
-	}
-
-	void TearDown() override
-	{
-		close();
-		middle.reset();
-		VfioUserFixture::TearDown();
+		interpose();
 	}
 
 	/* A new middleman, and no client with the old one. */
 	void renew()
 	{
 		close();
-		middle.reset();
-		middle = std::make_unique<Middleman>(path, server_path());
+		interpose();
 	}
 
 	using Spoiler = std::function<Middleman::Fate(struct plx_vfio_user_message *message)>;

@@ -263,6 +263,8 @@ class VfioUserFixture : public SocketFixture
 {
       protected:
 	std::unique_ptr<CardServer> server;
+	std::unique_ptr<Middleman> middle;
+	std::string behind; /* where the card is served while a middleman has the path */
 
 	int open_port(const std::string &options) override
 	{
@@ -271,6 +273,7 @@ class VfioUserFixture : public SocketFixture
 
 	void end_peer() override
 	{
+		middle.reset();
 		forget_server();
 	}
 
@@ -288,13 +291,18 @@ class VfioUserFixture : public SocketFixture
 	void serve(const std::string &device = "emu:net")
 	{
 		forget_server();
-		server = std::make_unique<CardServer>(server_path(), device);
+		server = std::make_unique<CardServer>(behind.empty() ? path : behind, device);
 		server->start();
 	}
 
-	virtual std::string server_path()
+	/* A card that is served, and a new middleman between it and its clients. */
+	void interpose()
 	{
-		return path;
+		middle.reset();
+		behind = path + ".inner";
+		if (!server)
+			serve();
+		middle = std::make_unique<Middleman>(path, behind);
 	}
 
 	void send(unsigned number, uint16_t len)

@@ -366,26 +366,10 @@ TEST_F(VfioUserSeam, PeeksWithoutWaiting)
 class VfioUserMiddle : public VfioUserSeam
 {
       protected:
-	std::unique_ptr<Middleman> middle;
-
-	std::string server_path() override
-	{
-		return path + ".inner";
-	}
-
 	void SetUp() override
 	{
 		VfioUserSeam::SetUp();
-		serve();
-		middle = std::make_unique<Middleman>(path, server_path());
-	}
-
-	void TearDown() override
-	{
-		plx_vfio_close(device);
-		device = nullptr;
-		middle.reset();
-		VfioUserSeam::TearDown();
+		interpose();
 	}
 
 	/* The MSI-X BAR gets a file of the middleman's. */
