@@ -87,7 +87,8 @@ struct net_txq {
 	struct plx_eth_txq base;
 	struct plx_virtq *vq; /* NULL while stopped */
 	struct plx_pool_cache *cache;
-	const struct plx_pool *home; /* of all plain frames in flight */
+	const struct plx_pool *home; /* of all plain frames in flight, and of @cache */
+	struct plx_pool *own;        /* that the port was configured with */
 	struct plx_pool_map map;     /* of @home */
 	uint16_t odd;                /* frames in flight that are not plain */
 	bool in_runs;                /* plain frames are posted many at a time */

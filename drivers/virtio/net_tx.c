@@ -155,7 +155,7 @@ static __always_inline_fn void reclaim_in_runs(struct net_txq *queue, const bool
 		unsigned count = MIN(left, (unsigned)NET_BATCH);
 
 		count = plx_virtq_take(vq, (void **)done, NULL, count, false, &odd, packed, false);
-		put_run(queue, queue->home, done, count);
+		plx_pool_put(queue->cache, done, count);
 		left = count == NET_BATCH ? left - count : 0;
 	}
 	if (unlikely(odd))
@@ -179,6 +179,17 @@ static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 		reclaim_packed(queue);
 	else
 		reclaim_split(queue);
+}
+
+/*
+ * Plain frames are all of one pool, so that nobody needs to look at each again, and go back through
+ * a cache of it. It changes when nothing is in flight that was judged by another.
+ */
+static void settle_at(struct net_txq *queue, struct plx_pool *pool)
+{
+	plx_pool_cache_rebind(queue->cache, pool);
+	queue->home = pool;
+	queue->map = plx_pool_map(pool);
 }
 
 /* What becomes of a frame that cannot be sent: it is freed as far as its chain can be trusted. */
@@ -305,16 +316,6 @@ static __always_inline_fn bool begin_plain(struct net_txq *queue, struct plx_pac
 	return true;
 }
 
-/*
- * Plain frames are all of one pool, so that nobody needs to look at each again. It changes when
- * nothing is in flight that was judged by another.
- */
-static void settle_at(struct net_txq *queue, struct plx_pool *pool)
-{
-	queue->home = pool;
-	queue->map = plx_pool_map(pool);
-}
-
 /* Send the plain frames that come first. Return: how many. */
 static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_packet **packets,
 	unsigned count, uint64_t *bytes, const bool packed, const bool wide)
@@ -347,7 +348,8 @@ static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_pa
 
 /*
  * Called with nothing to send: take back what was sent, and see that what was not is not forgotten
- * for ever behind a notification that the device did not want.
+ * for ever behind a notification that the device did not want. Of another's pool nothing is kept
+ * when all is sent, so that it may be destroyed.
  */
 static int look_after(struct net_txq *queue, const bool packed)
 {
@@ -355,6 +357,8 @@ static int look_after(struct net_txq *queue, const bool packed)
 	if (device_lies(queue->vq->fault))
 		return give_up(queue, 0);
 	plx_virtq_idle(queue->vq);
+	if (queue->home != queue->own && !queue->vq->in_flight)
+		settle_at(queue, queue->own);
 	return 0;
 }
 
@@ -471,7 +475,9 @@ PLX_WIDE INSTANCE(transmit_split_wide, false, true) PLX_WIDE
 	queue->header_apart = net_header_apart(net->virtio);
 	queue->in_runs = !queue->header_apart;
 	queue->odd = 0;
-	settle_at(queue, net->wanted.pool);
+	queue->own = net->wanted.pool;
+	queue->home = queue->own;
+	queue->map = plx_pool_map(net->wanted.pool);
 	queue->empty_header = plx_mem_iova(net->virtio->mem, net->empty_header);
 	queue->offloads = (uint8_t)(net_offloads(net) & NET_TX_OFFLOADS);
 	queue->ecn = plx_virtio_has(net->virtio, VIRTIO_NET_F_HOST_ECN);

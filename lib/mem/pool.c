@@ -317,6 +317,25 @@ static void pop(struct plx_pool *pool, struct plx_packet **packets, uint32_t cou
 		*resting_mark(pool, packets[i]) = 0;
 }
 
+static void attach(struct plx_pool_cache *cache, struct plx_pool *pool)
+{
+	cache->pool = pool;
+	cache->count = 0;
+	(void)pthread_mutex_lock(&pool->lock);
+	pool->caches++;
+	(void)pthread_mutex_unlock(&pool->lock);
+}
+
+static void detach(struct plx_pool_cache *cache)
+{
+	struct plx_pool *pool = cache->pool;
+
+	(void)pthread_mutex_lock(&pool->lock);
+	push(pool, cache->slot, cache->count);
+	pool->caches--;
+	(void)pthread_mutex_unlock(&pool->lock);
+}
+
 int plx_pool_cache_create(struct plx_pool *pool, struct plx_pool_cache **out)
 {
 	struct plx_pool_cache *cache =
@@ -324,27 +343,23 @@ int plx_pool_cache_create(struct plx_pool *pool, struct plx_pool_cache **out)
 
 	if (!cache)
 		return plx_fail(ENOMEM, "out of memory for a cache of packets");
-	cache->pool = pool;
-	cache->count = 0;
-	(void)pthread_mutex_lock(&pool->lock);
-	pool->caches++;
-	(void)pthread_mutex_unlock(&pool->lock);
+	attach(cache, pool);
 	*out = cache;
 	return 0;
 }
 
 void plx_pool_cache_destroy(struct plx_pool_cache *cache)
 {
-	struct plx_pool *pool;
-
 	if (!cache)
 		return;
-	pool = cache->pool;
-	(void)pthread_mutex_lock(&pool->lock);
-	push(pool, cache->slot, cache->count);
-	pool->caches--;
-	(void)pthread_mutex_unlock(&pool->lock);
+	detach(cache);
 	free(cache);
+}
+
+void plx_pool_cache_rebind(struct plx_pool_cache *cache, struct plx_pool *pool)
+{
+	detach(cache);
+	attach(cache, pool);
 }
 
 uint32_t plx_pool_cache_fill(struct plx_pool_cache *cache, uint32_t want)

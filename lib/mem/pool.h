@@ -13,6 +13,9 @@ int plx_pool_create_in(
 /* The memory that a pool's packets lie in, to see that a device can reach them. */
 struct plx_mem *plx_pool_memory(const struct plx_pool *pool);
 
+/* Give a cache's packets back and make it another pool's; by whoever uses the cache. */
+void plx_pool_cache_rebind(struct plx_pool_cache *cache, struct plx_pool *pool);
+
 /*
  * Where the buffers of a pool's packets lie, without a look at the packets, which may not be in any
  * cache: both numbers are a multiple of the packet's own address plus a constant.

@@ -64,7 +64,10 @@ PLX_API int plx_pool_create(
  * plx_pool_destroy() - Give a pool's memory back.
  * @pool: the pool, or NULL
  *
- * Every cache must be destroyed and every packet back in the pool. Any thread may call.
+ * Every cache must be destroyed and every packet back in the pool. A started port has caches of the
+ * pool that it was configured with until it is stopped, and on each transmit queue one of the pool
+ * whose packets went that way last, until then or until plx_eth_tx_burst() is called with no frames
+ * and finds all sent. Any thread may call.
  *
  * Return: 0; -EBUSY when packets or caches are still out, and then nothing has changed.
  */
