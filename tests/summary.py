@@ -7,15 +7,31 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 
+def diagnostics(suite):
+    """What the programs that speak TAP said below each "not ok" line, which meson keeps as their output alone."""
+    found, name = {}, None
+    for line in (suite.findtext("system-out") or "").splitlines():
+        if line.startswith("not ok "):
+            name = line[len("not ok "):]
+            found[name] = []
+        elif line.startswith("#") and name:
+            found[name].append(line[1:].strip())
+        else:
+            name = None
+    return {name: "; ".join(lines) for name, lines in found.items()}
+
+
 def cases(path):
     """Yield (name, outcome, reason) of each test case in one file."""
     for suite in ElementTree.parse(path).getroot().iter("testsuite"):
+        said = diagnostics(suite)
         for case in suite.findall("testcase"):
             name = f"{suite.get('name')}: {case.get('name')}"
             for outcome in ("failure", "error", "skipped"):
                 found = case.find(outcome)
                 if found is not None:
-                    yield name, outcome, (found.get("message") or found.text or "").strip()
+                    reason = (found.get("message") or found.text or "").strip()
+                    yield name, outcome, reason or said.get(case.get("name"), "")
                     break
             else:
                 yield name, "passed", ""

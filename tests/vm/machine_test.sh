@@ -43,10 +43,18 @@ holds() {
 	if "$@"; then ok "$name"; else not_ok "$name" "failed: $*"; fi
 }
 
+# A boot in some hundreds does not come up in the emulation; the machine says so and boots again. That it did is
+# told as a comment here, and is not what the command or the machine said beyond it.
+boots_aside() {
+	sed -n '/^apps\/machine: .*; booting it again$/s/^/# /p' "$work/err"
+	sed -i '/^apps\/machine: .*; booting it again$/d' "$work/err"
+}
+
 # Runs the machine with output in $work/out, errors in $work/err and the status in $status.
 run() {
-	"$machine" run --timeout=120 "$@" >"$work/out" 2>"$work/err" </dev/null
+	"$machine" run --timeout=180 "$@" >"$work/out" 2>"$work/err" </dev/null
 	status=$?
+	boots_aside
 }
 
 out() { cat "$work/out"; }
@@ -116,16 +124,20 @@ test_output() {
 
 	# A reader that is slower than the guest must get it all, too.
 	local sum
-	sum=$("$machine" run --timeout=120 -- sh -c 'yes 0123456789abcde | head -c 4000000' | (sleep 12; sha256sum))
+	sum=$("$machine" run --timeout=120 -- sh -c 'yes 0123456789abcde | head -c 4000000' | (sleep 6; sha256sum))
 	same "a slow reader gets everything" "$(yes 0123456789abcde | head -c 4000000 | sha256sum)" "$sum"
 }
 
 test_output_comes_as_written() {
-	local first last
-	"$machine" run --timeout=120 -- sh -c 'echo first; sleep 3; echo last >/dev/stderr' 2>&1 |
-		while read -r _; do date +%s%3N; done >"$work/times"
-	{ read -r first; read -r last; } <"$work/times"
-	holds "a line comes while the command goes on" [ $((last - first)) -ge 2500 ]
+	mkdir "$work/answers"
+	# The command ends only when its first line was read.
+	"$machine" run --timeout=180 --share="$work/answers" -- \
+		sh -c "echo first; until [ -e '$work/answers/read' ]; do sleep 0.2; done; echo last" 2>"$work/err" |
+		while read -r line; do
+			[ "$line" != first ] || touch "$work/answers/read"
+			echo "$line"
+		done >"$work/out"
+	same "a line comes while the command goes on" $'first\nlast' "$(out)"
 }
 
 test_environment() {
@@ -206,12 +218,18 @@ test_share() {
 }
 
 test_timeout() {
-	local begin=$SECONDS
-	"$machine" run --timeout=45 -- sh -c 'echo begun; sleep 1000' >"$work/out" 2>"$work/err"
-	same "the time running out is status 124" 124 $?
-	holds "in time" [ $((SECONDS - begin)) -le 50 ]
+	local begin try
+	for try in 1 2; do
+		begin=$SECONDS
+		"$machine" run --timeout=30 -- sh -c 'echo begun; sleep 1000' >"$work/out" 2>"$work/err"
+		status=$?
+		# Not so when this very boot was one of those that do not come up.
+		[ ! -s "$work/out" ] || break
+	done
+	same "the time running out is status 124" 124 "$status"
+	holds "in time" [ $((SECONDS - begin)) -le 40 ]
 	same "with the output so far" begun "$(out)"
-	matches "and a sentence about it" 'did not end within 45 s' "$(err)"
+	matches "and a sentence about it" 'did not end within 30 s' "$(err)"
 	"$machine" run --timeout=1 -- true >"$work/out" 2>"$work/err"
 	same "no time to boot is status 124" 124 $?
 	matches "and a sentence about that" 'did not come up within 1 s' "$(err)"
@@ -222,8 +240,8 @@ test_panic() {
 	same "a panic is status 125" 125 "$status"
 	matches "with the end of the console" 'went down before.*Kernel panic' "$(err)"
 	holds "which --console keeps too" grep -q 'Kernel panic' "$work/console"
-	run --append='rdinit=/nothing' -- true
-	same "a guest that cannot boot is status 125" 125 "$status"
+	"$machine" run --timeout=180 --append='rdinit=/nothing' -- true >"$work/out" 2>"$work/err"
+	same "a guest that cannot boot is status 125" 125 $?
 	same "after two more tries" 2 "$(grep -c 'booting it again' "$work/err")"
 	run --device=no-such-device -- true
 	same "what QEMU refuses is status 125" 125 "$status"
