@@ -30,7 +30,7 @@ def main():
     figures = report.machine() | {
         "commit": sys.argv[2],
         "qemu": report.first_line(["qemu-system-x86_64", "--version"]),
-        "dpdk": report.package_version("dpdk"),
+        "dpdk": report.package_version("dpdk-dev"),
         "ring": 256,
         "burst": 32,
         "frames": 64,

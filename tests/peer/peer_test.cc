@@ -237,12 +237,27 @@ class Port
 	uint32_t run = 0;
 };
 
+/* An ASSERT in a helper ends the test, and not the helper alone. */
+class EndsTest : public ::testing::EmptyTestEventListener
+{
+	void OnTestPartResult(const ::testing::TestPartResult &result) override
+	{
+		if (result.type() == ::testing::TestPartResult::kFatalFailure)
+			throw ::testing::AssertionException(result);
+	}
+};
+
 class Peer : public ::testing::Test
 {
       protected:
 	char folder[32] = "/tmp/pollux_peer_XXXXXX";
 	std::string path;
 	std::unique_ptr<Testpmd> testpmd;
+
+	static void SetUpTestSuite()
+	{
+		::testing::UnitTest::GetInstance()->listeners().Append(new EndsTest);
+	}
 
 	void SetUp() override
 	{

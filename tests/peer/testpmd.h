@@ -64,6 +64,7 @@ class Testpmd
 		dup2(out, STDOUT_FILENO);
 		dup2(out, STDERR_FILENO);
 		execvp(argv[0], const_cast<char *const *>(argv.data()));
+		dprintf(STDERR_FILENO, "there is no dpdk-testpmd: install the package dpdk-dev\n");
 		_exit(127);
 	}
 
