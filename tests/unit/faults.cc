@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
@@ -281,6 +282,18 @@ int __wrap_fcntl64(int fd, int command, ...)
 	return fails("fcntl") ? with_errno(EPERM, -1) : __real_fcntl64(fd, command, argument);
 }
 
+/* Attributes that were not made are not to be used: with these the lock would protect priorities.
+ */
+int __real_pthread_mutexattr_init(pthread_mutexattr_t *attributes);
+int __wrap_pthread_mutexattr_init(pthread_mutexattr_t *attributes);
+int __wrap_pthread_mutexattr_init(pthread_mutexattr_t *attributes)
+{
+	if (!fails("pthread_mutexattr_init"))
+		return __real_pthread_mutexattr_init(attributes);
+	memset(attributes, 0x2a, sizeof(*attributes));
+	return ENOMEM;
+}
+
 WRAP(FILE *, fopen64, (const char *path, const char *mode), (path, mode), EMFILE, nullptr)
 WRAP(ssize_t, read, (int fd, void *to, size_t len), (fd, to, len), EIO, -1)
 WRAP(ssize_t, pread64, (int fd, void *to, size_t len, off_t at), (fd, to, len, at), EIO, -1)
@@ -316,6 +329,5 @@ WRAP_ERROR(pthread_create,
 	(thread, attributes, body, argument), EAGAIN)
 WRAP_ERROR(pthread_mutex_init, (pthread_mutex_t * mutex, const pthread_mutexattr_t *attributes),
 	(mutex, attributes), ENOMEM)
-WRAP_ERROR(pthread_mutexattr_init, (pthread_mutexattr_t * attributes), (attributes), ENOMEM)
 WRAP_ERROR(pthread_attr_init, (pthread_attr_t * attributes), (attributes), ENOMEM)
 }
