@@ -60,6 +60,15 @@ static bool *owner_of(uintptr_t address)
 }
 
 /*
+ * No access of the thread's own: sent by somebody, or word from the kernel of broken memory that
+ * nobody has asked for yet. It does not come again by itself.
+ */
+static bool is_sent(const siginfo_t *info)
+{
+	return info->si_code <= 0 || info->si_code == BUS_MCEERR_AO;
+}
+
+/*
  * In a handler of a signal nothing may be called that takes a lock. mmap() is a system call and no
  * more. Return: whether the access may be tried again.
  */
@@ -76,13 +85,18 @@ static bool replace(uintptr_t address)
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
+/* As the kernel does, which asks for no flag: SIG_DFL and SIG_IGN may stand beside SA_SIGINFO. */
+static bool is_handler(const struct sigaction *action)
+{
+	return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
+}
+
 /* Whether there was a handler before, and it is still to be called. */
 static bool take_turn(void)
 {
 	const struct sigaction *before = &guard.before;
 
-	if (!(before->sa_flags & SA_SIGINFO) &&
-		(before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN))
+	if (!is_handler(before))
 		return false;
 	/* Of threads that fault at the same time one calls it, as the kernel has it. */
 	return !(before->sa_flags & SA_RESETHAND) ||
@@ -102,12 +116,11 @@ static void hand_on(int number, siginfo_t *info, void *context)
 			before->sa_handler(number);
 		return;
 	}
-	/* Sent by somebody, and not to be minded. */
-	if (before->sa_handler == SIG_IGN && info->si_code <= 0)
+	if (before->sa_handler == SIG_IGN && is_sent(info))
 		return;
 	/* The access is tried again, or the signal comes again, and ends the process. */
 	(void)sigaction(number, &none, NULL);
-	if (info->si_code <= 0)
+	if (is_sent(info))
 		(void)raise(number);
 }
 
@@ -115,7 +128,7 @@ static void handle(int number, siginfo_t *info, void *context)
 {
 	int kept = errno;
 
-	if (info->si_code <= 0 || !replace((uintptr_t)info->si_addr))
+	if (is_sent(info) || !replace((uintptr_t)info->si_addr))
 		hand_on(number, info, context);
 	errno = kept;
 }
@@ -132,8 +145,7 @@ static struct sigaction our_action(void)
 	struct sigaction action = {
 		.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
 
-	if (!(before->sa_flags & SA_SIGINFO) &&
-		(before->sa_handler == SIG_DFL || before->sa_handler == SIG_IGN))
+	if (!is_handler(before))
 		return action;
 	action.sa_mask = before->sa_mask;
 	action.sa_flags = SA_SIGINFO | SA_ONSTACK | (before->sa_flags & (SA_RESTART | SA_NODEFER));

@@ -12,6 +12,7 @@ extern "C" {
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -379,6 +380,58 @@ TEST_F(GuardedHost, SignalThatItIgnoresIsIgnoredAndAFaultIsNot)
 	raise(SIGBUS);
 	expect_guarded();
 	EXPECT_EXIT(touch_the_end_of_a_file(), ::testing::KilledBySignal(SIGBUS), "");
+	EXPECT_EQ(end().sa_handler, SIG_IGN);
+}
+
+/* The kernel asks for no flag before it takes SIG_IGN and SIG_DFL for what they are. */
+TEST_F(GuardedHost, SignalThatItIgnoresIsIgnoredWhicheverFlagsStandBesideThat)
+{
+	begin(SIG_IGN, SA_SIGINFO | SA_RESETHAND);
+	raise(SIGBUS);
+	raise(SIGBUS);
+	expect_guarded();
+	EXPECT_EXIT(touch_the_end_of_a_file(), ::testing::KilledBySignal(SIGBUS), "");
+	EXPECT_EQ(end().sa_handler, SIG_IGN);
+}
+
+TEST_F(GuardedHost, NoHandlerIsNoneWhicheverFlagsStandBesideThat)
+{
+	begin(SIG_DFL, SA_SIGINFO);
+	expect_guarded();
+	EXPECT_EXIT(raise(SIGBUS), ::testing::KilledBySignal(SIGBUS), "");
+	EXPECT_EXIT(touch_the_end_of_a_file(), ::testing::KilledBySignal(SIGBUS), "");
+	EXPECT_EQ(end().sa_handler, SIG_DFL);
+}
+
+/* As the kernel tells of a page of memory that broke and that nobody has touched since. */
+void tell_of_broken_memory()
+{
+	siginfo_t info = {};
+
+	info.si_signo = SIGBUS;
+	info.si_code = BUS_MCEERR_AO;
+	info.si_addr = &info;
+	ASSERT_EQ(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &info), 0);
+}
+
+TEST_F(GuardedHost, MemoryThatNobodyTouchedEndsTheProcessAsEver)
+{
+	begin(SIG_DFL, 0);
+	EXPECT_EXIT(
+		{
+			tell_of_broken_memory();
+			_exit(0);
+		},
+		::testing::KilledBySignal(SIGBUS), "");
+	expect_guarded();
+	end();
+}
+
+TEST_F(GuardedHost, MemoryThatNobodyTouchedIsIgnoredByWhoIgnoresTheSignal)
+{
+	begin(SIG_IGN, 0);
+	tell_of_broken_memory();
+	expect_guarded();
 	EXPECT_EQ(end().sa_handler, SIG_IGN);
 }
 
