@@ -45,7 +45,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		request->socket = arg;
 		return 0;
 	case KEY_TIME:
-		request->seconds = option_seconds("--time", arg);
+		request->seconds = option_seconds("time", arg);
 		return 0;
 	case KEY_VERBOSE:
 		request->verbose = true;
@@ -56,7 +56,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!request->device)
 			usage_error("`emu` needs a device: write `pollux emu net --socket=PATH`");
-		if (!request->socket)
+		if (!request->socket || !*request->socket)
 			usage_error("`emu` needs a place for its socket: add --socket=PATH");
 		return 0;
 	default:
@@ -82,13 +82,12 @@ static bool is_signalled(const sigset_t *held)
 }
 
 /* Return: seconds that it ran. */
-static double serve(struct plx_emu_server *server, const struct request *request)
+static double serve(
+	struct plx_emu_server *server, const struct request *request, const sigset_t *held)
 {
 	double began = clock_seconds(), now = began;
-	sigset_t held;
 
-	hold_signals(&held);
-	while (!is_signalled(&held) && (request->seconds <= 0 || now < began + request->seconds)) {
+	while (!is_signalled(held) && (request->seconds <= 0 || now < began + request->seconds)) {
 		plx_emu_server_run(server, ROUND_NANOSECONDS);
 		now = clock_seconds();
 	}
@@ -182,9 +181,12 @@ static int run(const struct request *request)
 	struct plx_emu_server *server;
 	struct plx_address address;
 	struct failure failure = {0};
+	sigset_t held;
 	double seconds;
 	int err = plx_address_parse(&address, request->device);
 
+	/* From before it is told that it serves: whoever hears that may end it at once. */
+	hold_signals(&held);
 	if (!err) {
 		err = plx_emu_server_create(&log, &address, request->socket, &server);
 		plx_address_free(&address);
@@ -193,7 +195,7 @@ static int run(const struct request *request)
 		return failure_end(&failure);
 	(void)fprintf(
 		stderr, "pollux: serving %s at vfio-user:%s\n", request->device, request->socket);
-	seconds = serve(server, request);
+	seconds = serve(server, request, &held);
 	if (request->json)
 		print_json(server, request, seconds);
 	else

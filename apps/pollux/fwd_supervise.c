@@ -129,9 +129,13 @@ static void tell(const struct fwd *fwd, const struct fwd_port *port, const char 
 /* Return: whether there is still time, and no signal came. */
 static bool pause_for(const struct fwd *fwd, const sigset_t *held, double seconds)
 {
-	struct timespec time = {.tv_sec = (time_t)seconds};
 	double over = fwd->options.seconds > 0 ? fwd->began + fwd->options.seconds : 0;
+	double left = over > 0 ? over - clock_seconds() : seconds;
+	struct timespec time;
 
+	if (left < seconds)
+		seconds = left > 0 ? left : 0;
+	time.tv_sec = (time_t)seconds;
 	time.tv_nsec = (long)((seconds - (double)time.tv_sec) * 1e9);
 	return sigtimedwait(held, NULL, &time) < 0 && (over <= 0 || clock_seconds() < over);
 }
@@ -152,6 +156,16 @@ static void tell_back(const struct fwd *fwd, const struct fwd_port *port, double
 
 	tell(fwd, port, line);
 	free(line);
+}
+
+static char *explain(const struct fwd *fwd, const struct fwd_port *port)
+{
+	if (port->tries < fwd->options.recover)
+		return make_text("%s: %s, and the run ended before it was brought back", port->name,
+			what_happened(port->events));
+	return make_text(
+		"%s: %s, %.2f s after try %u brought it back: look into what breaks it, or allow more tries by --recover=TRIES",
+		port->name, what_happened(port->events), port->ran, port->tries);
 }
 
 /*
@@ -185,10 +199,7 @@ static int recover(struct fwd *fwd, struct fwd_port *port, const sigset_t *held)
 	}
 	if (err)
 		return failure_note(&fwd->failure, err);
-	failure_take(&fwd->failure, -EIO,
-		make_text(
-			"%s: %s, %.2f s after try %u brought it back: look into what breaks it, or allow more tries by --recover=TRIES",
-			port->name, what_happened(port->events), port->ran, port->tries));
+	failure_take(&fwd->failure, -EIO, explain(fwd, port));
 	return -EIO;
 }
 

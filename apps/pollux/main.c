@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "program.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
 	const char *name;
@@ -36,8 +39,22 @@ static int run(int argc, char **argv)
 	usage_error("there is no command '%s': `pollux --help` lists the commands", argv[0]);
 }
 
+/*
+ * A standard stream that whoever started this has closed would be the number of the next file that
+ * is opened, and what is said would go there: into the socket of a device, for one. What takes its
+ * place can be neither read nor written, so that output fails as it does without it.
+ */
+static void occupy_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH | O_DIRECTORY) != fd)
+			exit(fail("cannot take the place of a closed standard stream: %s",
+				strerror(errno)));
+}
+
 int main(int argc, char **argv)
 {
+	occupy_streams();
 	/*
 	 * A reader that goes away shows itself by EPIPE, and a device in use is still closed in
 	 * order.

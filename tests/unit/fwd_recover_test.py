@@ -106,6 +106,22 @@ def flaps(pollux, card):
     check("and each reset is counted", result["ports"][0]["resets"] == len(run.backs()), result)
 
 
+def ends_while_it_is_down(pollux, card):
+    run = Forward(pollux, card, "--recover=1000")
+    # By then half a second passes before a try, for which the signal is early enough; if not, the
+    # try says why it failed.
+    for _ in range(7):
+        card.flap()
+        run.until("back after")
+    card.end(signal.SIGKILL)
+    run.until("card: the device is gone")
+    result = run.end()
+    card.start()
+    check("a run that is ended while a device is down says so", run.process.returncode == 1 and
+          re.search("and the run ended before it was brought back|nobody listens", str(result["error"])),
+          result["error"])
+
+
 def runs_well_between(pollux, card):
     run = Forward(pollux, card, "--recover=1")
     for _ in range(3):
@@ -124,6 +140,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         card = Card(pollux, folder)
         flaps(pollux, card)
+        ends_while_it_is_down(pollux, card)
         runs_well_between(pollux, card)
         card.end(signal.SIGTERM)
     print(f"1..{checks}")

@@ -89,6 +89,16 @@ run timeout 60 "$pollux" info --json "$device"
 verdict "and are told" [ "$(query "j['max_queue_pairs']")" = 4 ]
 finish_server TERM
 
+# --- without standard streams, whose numbers are those of the next files
+serve peer=sink
+timeout 60 "$pollux" fwd --page-size=4K --verbose --time=0.1 "$device" <&- >&- 2>&-
+verdict "output that nobody takes is a failure" [ $? -eq 1 ]
+timeout 60 "$pollux" fwd --page-size=4K --verbose --time=0.1 "$device" >"$work/out" 2>&-
+verdict "and a log that nobody takes is none" [ $? -eq 0 ]
+finish_server TERM
+verdict "what is said does not go to the device" \
+	told "j['clients'] == 2 and j['dropped'] == 0 and j['refused'] == 0 and j['breaches'] == []"
+
 # --- ends
 serve peer=gen
 forward "$device" --mode=io --time=30 &
@@ -158,6 +168,10 @@ verdict "and is woken by the eventfds of a card of another process" \
 # --- what cannot be
 run "$pollux" emu
 verdict "emu wants a device" is_refusal 64 'needs a device'
+run timeout 60 "$pollux" emu net --socket=
+verdict "a socket without a name is none" is_refusal 64 'needs a place for its socket: add --socket=PATH$'
+run timeout 60 "$pollux" emu net --socket="$socket" --time=soon
+verdict "a time that is none is refused" is_refusal 64 '^pollux: --time=soon is not possible'
 run "$pollux" emu net
 verdict "emu wants a socket" is_refusal 64 'needs a place for its socket: add --socket=PATH$'
 run "$pollux" emu disk --socket="$socket"
