@@ -62,6 +62,7 @@ struct net_rxq {
 	struct plx_pool_map map;
 	uint16_t header_off; /* where in the buffer the device writes its header */
 	uint16_t header_len;
+	uint16_t buf_len;  /* of the pool's packets */
 	uint32_t room;     /* bytes of each buffer that the device may write */
 	bool header_apart; /* it wants a descriptor of its own for the header */
 	bool mergeable;    /* it may spread a frame over several buffers */

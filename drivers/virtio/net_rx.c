@@ -7,7 +7,7 @@
 
 /*
  * Receiving: one buffer is one packet of the pool and one descriptor of the ring. The device writes
- * its header in front of the frame, into the same cache line as the frame's first bytes.
+ * its header in front of the frame: see place_header().
  */
 
 static int receive_broken(struct plx_eth_rxq *base, struct plx_packet **packets, unsigned count)
@@ -523,6 +523,7 @@ int net_rx_create(struct net *net, unsigned pair, uint16_t entries)
 	queue->ecn = plx_virtio_has(net->virtio, VIRTIO_NET_F_GUEST_ECN);
 	queue->wide = net->wide;
 	queue->room = plx_pool_data_size(pool);
+	queue->buf_len = (uint16_t)(plx_pool_headroom(pool) + queue->room);
 	queue->map = plx_pool_map(pool);
 	err = plx_pool_cache_create(pool, &queue->cache);
 	if (!err && net->interrupts)

@@ -70,7 +70,7 @@ static __always_inline_fn unsigned net_rx_make_plain(const struct net_rxq *queue
 {
 	const uint32_t header_len = queue->header_len;
 	const uint64_t data_off = (uint64_t)(queue->header_off + header_len) << 48;
-	const uint64_t rest = UINT64_C(1) << 32 | (queue->header_off + queue->room); /* a segment */
+	const uint64_t rest = UINT64_C(1) << 32 | queue->buf_len; /* of one segment */
 	uint64_t sum = 0;
 	unsigned i = 0;
 

@@ -73,6 +73,28 @@ TEST_P(Net, ReceivesFramesOfEverySizeUnaltered)
 	EXPECT_EQ(counter("rx0.packets"), 1455u);
 }
 
+/* They came back shorter by the header, since that had moved out of the data. */
+TEST_P(Net, BuffersAreAsLongAfterTheyWereReceivedInto)
+{
+	auto frame = make_frame(100, 1);
+	struct plx_packet *packets[20];
+	int received = 0;
+
+	for (unsigned i = 0; i < 20; i++)
+		ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), frame.size()), 0);
+	step();
+	while (received < 20) {
+		int n = plx_eth_rx_burst(rxq(), packets + received, 20 - (unsigned)received);
+
+		ASSERT_GT(n, 0);
+		received += n;
+	}
+	for (struct plx_packet *packet : packets) {
+		EXPECT_EQ(packet->buf_len, pool_config.headroom + pool_config.data_size);
+		plx_packet_free(packet);
+	}
+}
+
 TEST_P(Net, ReceivesBurstsInOrderWithoutLoss)
 {
 	unsigned next = 0, seen = 0;
