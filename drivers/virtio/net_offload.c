@@ -77,14 +77,12 @@ static bool take_segmentation(
 
 static void take_hash(struct plx_packet *packet, const uint8_t *at)
 {
-	const struct plx_shared32 *value = (const void *)(at + VIRTIO_NET_HDR_HASH_VALUE);
-	const struct plx_shared16 *report = (const void *)(at + VIRTIO_NET_HDR_HASH_REPORT);
-	uint16_t type = plx_shared16_read(report);
+	uint16_t type = plx_shared16_read_anywhere(at + VIRTIO_NET_HDR_HASH_REPORT);
 
 	if (type > VIRTIO_NET_HASH_REPORT_LAST)
 		return;
 	packet->hash_type = (uint8_t)type;
-	packet->hash = plx_shared32_read(value);
+	packet->hash = plx_shared32_read_anywhere(at + VIRTIO_NET_HDR_HASH_VALUE);
 }
 
 bool net_offload_received(struct net_rxq *queue, struct plx_packet *packet, const uint8_t *at)

@@ -23,16 +23,15 @@ struct net_header {
 /* Each field is read once. */
 static inline struct net_header net_header_read(const uint8_t *at)
 {
-	const struct plx_shared16 *words = (const void *)at;
-	uint16_t first = plx_shared16_read(&words[0]);
+	uint16_t first = plx_shared16_read_anywhere(at);
 
 	return (struct net_header){
 		.flags = (uint8_t)first,
 		.gso_type = (uint8_t)(first >> 8),
-		.hdr_len = plx_shared16_read(&words[1]),
-		.gso_size = plx_shared16_read(&words[2]),
-		.csum_start = plx_shared16_read(&words[3]),
-		.csum_offset = plx_shared16_read(&words[4]),
+		.hdr_len = plx_shared16_read_anywhere(at + 2),
+		.gso_size = plx_shared16_read_anywhere(at + 4),
+		.csum_start = plx_shared16_read_anywhere(at + 6),
+		.csum_offset = plx_shared16_read_anywhere(at + 8),
 	};
 }
 

@@ -180,8 +180,7 @@ static __always_inline_fn uint16_t header_num_buffers(
 {
 	const uint8_t *header = plx_packet_buffer(packet) + queue->header_off;
 
-	return plx_shared16_read(
-		(const void *)(header + offsetof(struct virtio_net_hdr, num_buffers)));
+	return plx_shared16_read_anywhere(header + offsetof(struct virtio_net_hdr, num_buffers));
 }
 
 /* Buffers of an ordered queue that were taken together; what follows them is still in the ring. */

@@ -72,6 +72,24 @@ static inline uint64_t plx_shared16_read_4(const struct plx_shared16 *first)
 	return le64toh(*(const volatile four *)first);
 }
 
+/*
+ * Fields of what lies in a buffer, such as a header in front of a frame: it begins where the
+ * application wants it to, aligned or not. One read all the same.
+ */
+static inline uint16_t plx_shared16_read_anywhere(const void *from)
+{
+	typedef uint16_t __attribute__((aligned(1), may_alias)) two;
+
+	return le16toh(*(const volatile two *)from);
+}
+
+static inline uint32_t plx_shared32_read_anywhere(const void *from)
+{
+	typedef uint32_t __attribute__((aligned(1), may_alias)) four;
+
+	return le32toh(*(const volatile four *)from);
+}
+
 #ifdef __SSE2__
 /* 16 bytes at once, of any fields; what lies in them must be complete already. */
 static inline __m128i plx_shared_read_16(const void *from)

@@ -396,6 +396,30 @@ TEST_P(Offload, GoodChecksumsAreKnown)
 	}
 }
 
+/* A header was read as though it were aligned, which is for the pool's headroom to say. */
+TEST_P(Offload, HeaderIsReadWhereverItLies)
+{
+	for (uint16_t headroom : {1, 33, 127, 130}) {
+		const Kind &k = kinds[0];
+		struct virtio_net_hdr header = header_of(k, gso_type(k), 1400);
+		Bytes frame = unfinished(k, 1900);
+
+		pool_config.headroom = headroom;
+		run();
+		ASSERT_FALSE(HasFatalFailure());
+		struct plx_packet *packet = arrive(frame, &header);
+		ASSERT_NE(packet, nullptr) << headroom;
+		EXPECT_EQ(packet->offload, PLX_PACKET_CSUM | PLX_PACKET_TSO4) << headroom;
+		EXPECT_EQ(packet->csum_start, k.transport());
+		EXPECT_EQ(packet->gso_size, 1400u);
+		EXPECT_EQ(bytes_of(packet), frame);
+		plx_packet_free(packet);
+		close();
+		EXPECT_EQ(plx_pool_destroy(pool), 0) << plx_error();
+		pool = nullptr;
+	}
+}
+
 /* What its sender left undone is handed on, and can be sent on as it came. */
 TEST_P(Offload, LargeFramesAreReceivedAndSentOn)
 {
@@ -554,6 +578,7 @@ TEST_P(HashReport, FramesCarryTheirHash)
 	std::set<uint32_t> values;
 
 	eth_config.offloads = PLX_ETH_OFFLOAD_RX_HASH;
+	pool_config.headroom = 33; /* and wherever their header lies */
 	run();
 	struct plx_packet *packet = arrive(make(kinds[0], 100), nullptr);
 	ASSERT_NE(packet, nullptr);
