@@ -108,6 +108,19 @@ static inline PLX_WIDE __m512i plx_shared_read_64(const void *from)
 
 	return (__m512i)(*(const volatile all *)from);
 }
+
+/*
+ * 64 bytes that are not complete: each eight of them, which must be aligned, are as
+ * plx_shared64_read_acquire() reads them. A CPU may read the 64 in pieces, but no eight; and x86
+ * keeps reads in order, so that only the compiler needs to be told.
+ */
+static inline PLX_WIDE __m512i plx_shared_read_64_acquire(const void *from)
+{
+	__m512i value = plx_shared_read_64(from);
+
+	__asm__ volatile("" ::: "memory");
+	return value;
+}
 #endif
 
 /* Reads that come later in the program see what the device wrote before it wrote this field. */

@@ -231,8 +231,8 @@ static inline PLX_WIDE unsigned plx_virtq_packed_match_8(const struct virtq_pack
 			_mm512_set1_epi64(
 				(long long)(wanted + ((uint64_t)good << PLX_VIRTQ_PACKED_ID))),
 			steps);
-		__m512i found = _mm512_permutex2var_epi64(plx_shared_read_64(&desc[good]), tails,
-			plx_shared_read_64(&desc[good + 4]));
+		__m512i found = _mm512_permutex2var_epi64(plx_shared_read_64_acquire(&desc[good]),
+			tails, plx_shared_read_64_acquire(&desc[good + 4]));
 		__mmask8 other = _mm512_test_epi64_mask(
 			_mm512_xor_si512(found, ids), _mm512_set1_epi64((long long)mask));
 		__mmask16 over =
