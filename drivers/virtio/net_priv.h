@@ -88,10 +88,10 @@ struct net_txq {
 	struct plx_eth_txq base;
 	struct plx_virtq *vq; /* NULL while stopped */
 	struct plx_pool_cache *cache;
-	const struct plx_pool *home; /* of all plain frames in flight, and of @cache */
+	const struct plx_pool *home; /* of all frames in flight behind @odd, and of @cache */
 	struct plx_pool *own;        /* that the port was configured with */
 	struct plx_pool_map map;     /* of @home */
-	uint16_t odd;                /* frames in flight that are not plain */
+	uint16_t odd;                /* frames in flight up to the last that is not plain */
 	bool in_runs;                /* plain frames are posted many at a time */
 	bool wide;                   /* in eights */
 	uint32_t frame_max;          /* bytes of the longest frame, untagged */

@@ -137,7 +137,7 @@ static void reclaim_singly(struct net_txq *queue)
 
 		if (device_lies(!packet))
 			break;
-		queue->odd = (uint16_t)(queue->odd - !is_plain(queue, packet));
+		queue->odd = (uint16_t)(queue->odd - (queue->odd > 0));
 		give_back_frame(queue, &returning, packet);
 	}
 	put_batch(queue, returning.packet, returning.count);
@@ -183,13 +183,20 @@ static __always_inline_fn void reclaim(struct net_txq *queue, const bool packed)
 
 /*
  * Plain frames are all of one pool, so that nobody needs to look at each again, and go back through
- * a cache of it. It changes when nothing is in flight that was judged by another.
+ * a cache of it. It changes when all that is in flight goes back one by one.
  */
 static void settle_at(struct net_txq *queue, struct plx_pool *pool)
 {
 	plx_pool_cache_rebind(queue->cache, pool);
 	queue->home = pool;
 	queue->map = plx_pool_map(pool);
+}
+
+/* A packet of another pool comes first: others of it may follow. */
+static void meet_stranger(struct net_txq *queue, const struct plx_packet *packet)
+{
+	if (queue->odd == queue->vq->in_flight && is_simple(packet))
+		settle_at(queue, packet->pool);
 }
 
 /* What becomes of a frame that cannot be sent: it is freed as far as its chain can be trusted. */
@@ -291,7 +298,9 @@ static enum outcome send_singly(struct net_txq *queue, struct plx_packet *packet
 	if (descriptors > queue->vq->free_count || queue->vq->fault)
 		return NO_ROOM;
 	add_chain(queue, packet, segments, apart);
-	queue->odd = (uint16_t)(queue->odd + !is_plain(queue, packet));
+	/* In order, what was sent before comes back before. */
+	if (!is_plain(queue, packet))
+		queue->odd = queue->vq->in_flight;
 	return SENT;
 }
 
@@ -326,8 +335,8 @@ static __always_inline_fn unsigned send_run(struct net_txq *queue, struct plx_pa
 	unsigned sent = 0;
 
 	count = MIN(count, MIN((unsigned)queue->vq->free_count, (unsigned)NET_BATCH));
-	if (unlikely(packets[0]->pool != queue->home) && !queue->vq->in_flight)
-		settle_at(queue, packets[0]->pool);
+	if (unlikely(packets[0]->pool != queue->home))
+		meet_stranger(queue, packets[0]);
 #ifdef PLX_WIDE
 	if (wide && likely(!queue->map.apart))
 		sent = net_tx_put_8(queue, &run, packets, count, &sum, packed);
@@ -454,19 +463,29 @@ static __always_inline_fn int transmit(struct plx_eth_txq *base, struct plx_pack
 
 INSTANCE(transmit_split, false, false)
 INSTANCE(transmit_packed, true, false)
+
+#undef INSTANCE
+
 #ifdef PLX_WIDE
-PLX_WIDE INSTANCE(transmit_split_wide, false, true) PLX_WIDE
-	INSTANCE(transmit_packed_wide, true, true)
+PLX_WIDE static int transmit_split_wide(
+	struct plx_eth_txq *base, struct plx_packet **packets, unsigned count)
+{
+	return transmit(base, packets, count, false, true);
+}
+
+PLX_WIDE static int transmit_packed_wide(
+	struct plx_eth_txq *base, struct plx_packet **packets, unsigned count)
+{
+	return transmit(base, packets, count, true, true);
+}
 #else
 #define transmit_split_wide  transmit_split
 #define transmit_packed_wide transmit_packed
 #endif
 
-#undef INSTANCE
+/* --- life --- */
 
-	/* --- life --- */
-
-	int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
+int net_tx_create(struct net *net, unsigned pair, uint16_t entries)
 {
 	struct net_txq *queue = &net->tx[pair];
 	int err;

@@ -237,6 +237,35 @@ TEST_P(Net, SendsFramesOfTwoPoolsInTurns)
 	pool = pools[0];
 }
 
+/* One frame of the port's own in a ring that never ran empty kept all others out of runs. */
+TEST_F(NetFixture, APoolThatAllIsSentFromGetsTheQueuesCache)
+{
+	struct plx_pool *own, *others;
+
+	for (bool packed : {false, true}) {
+		plx_emu_config_offer(&config, VIRTIO_F_RING_PACKED, packed);
+		start();
+		ASSERT_FALSE(HasFatalFailure());
+		own = pool;
+		ASSERT_EQ(plx_pool_create(ctx, &pool_config, &others), 0) << plx_error();
+		ASSERT_EQ(send(build(make_frame(60, 1))), 1);
+		pool = others;
+		for (unsigned i = 0; i < 1000; i++) {
+			ASSERT_EQ(send(build(make_frame(60, 1))), 1);
+			step();
+			(void)sent();
+		}
+		EXPECT_EQ(plx_pool_destroy(others), -EBUSY);
+		expect_error("has 1 caches");
+		ASSERT_EQ(plx_eth_stop(eth), 0);
+		expect_all_back();
+		pool = own;
+		expect_all_back();
+		EXPECT_EQ(plx_pool_destroy(others), 0) << plx_error();
+		close();
+	}
+}
+
 TEST_P(Net, FramesThatCannotBeSentAreDroppedAndCounted)
 {
 	auto frame = make_frame(60, 1);
