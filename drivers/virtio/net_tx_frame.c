@@ -38,7 +38,8 @@ unsigned net_tx_measure(const struct plx_packet *packet, unsigned limit, uint32_
 		*len += packet->data_len;
 		packet = packet->next;
 	}
-	return packet ? 0 : segments;
+	/* A frame of one segment may hold a link from its last life. */
+	return packet && segments > 1 ? 0 : segments;
 }
 
 /* Return: what is wrong with a frame, to follow "frame 3 "; NULL when it can be sent. */

@@ -298,6 +298,25 @@ TEST_P(Net, FramesThatCannotBeSentAreDroppedAndCounted)
 	expect_all_back();
 }
 
+/* Alone it was dropped, and in a run it was sent. */
+TEST_P(Net, FrameOfOneSegmentMayHoldALinkFromItsLastLife)
+{
+	auto frame = make_frame(60, 1);
+
+	for (uint16_t headroom : {0, 128}) {
+		struct plx_packet *packet = build(frame, {}, headroom), *other = build(frame);
+
+		packet->next = other;
+		EXPECT_EQ(plx_eth_tx_prepare(txq(), &packet, 1), 1) << plx_error();
+		ASSERT_EQ(send(packet), 1);
+		step();
+		EXPECT_EQ(sent(), frame) << headroom;
+		plx_packet_free(other);
+	}
+	plx_eth_stop(eth);
+	expect_all_back();
+}
+
 TEST_P(Net, TaggedFramesMayBeFourBytesLonger)
 {
 	if (GetParam().data_size < 1518)
