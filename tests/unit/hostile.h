@@ -21,7 +21,7 @@ enum Layout {
 	APART = 8, /* legacy without ANY_LAYOUT: each header in a descriptor of its own */
 	SPLIT_IN_ORDER = 16,
 	PACKED_IN_ORDER = 32,
-	NARROW = 64, /* with one of the split ones: without the path for wide registers */
+	NARROW = 64, /* with one of the modern ones: without the paths for wide registers */
 	MODERN = SPLIT | PACKED,
 	OLD = LEGACY | APART,
 	IN_ORDER = SPLIT_IN_ORDER | PACKED_IN_ORDER,
@@ -36,18 +36,21 @@ inline bool is_packed(Layout layout)
 
 inline const char *layout_name(Layout layout)
 {
-	return layout == (SPLIT | NARROW)  ? "split_narrow"
-	       : layout & NARROW           ? "split_in_order_narrow"
-	       : layout == SPLIT           ? "split"
-	       : layout == PACKED          ? "packed"
-	       : layout == LEGACY          ? "legacy"
-	       : layout == SPLIT_IN_ORDER  ? "split_in_order"
-	       : layout == PACKED_IN_ORDER ? "packed_in_order"
-					   : "legacy_apart";
+	return layout == (SPLIT | NARROW)            ? "split_narrow"
+	       : layout == (SPLIT_IN_ORDER | NARROW) ? "split_in_order_narrow"
+	       : layout == (PACKED | NARROW)         ? "packed_narrow"
+	       : layout & NARROW                     ? "packed_in_order_narrow"
+	       : layout == SPLIT                     ? "split"
+	       : layout == PACKED                    ? "packed"
+	       : layout == LEGACY                    ? "legacy"
+	       : layout == SPLIT_IN_ORDER            ? "split_in_order"
+	       : layout == PACKED_IN_ORDER           ? "packed_in_order"
+						     : "legacy_apart";
 }
 
 const Layout kLayouts[] = {SPLIT, PACKED, LEGACY, APART, SPLIT_IN_ORDER, PACKED_IN_ORDER,
-	Layout(SPLIT | NARROW), Layout(SPLIT_IN_ORDER | NARROW)};
+	Layout(SPLIT | NARROW), Layout(SPLIT_IN_ORDER | NARROW), Layout(PACKED | NARROW),
+	Layout(PACKED_IN_ORDER | NARROW)};
 
 /* Every case that a table's entry makes: one for each layout that it is about. */
 template <typename Entry> struct Case {

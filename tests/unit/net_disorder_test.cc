@@ -201,7 +201,7 @@ TEST_P(Disorder, EveryFrameArrivesOnceAndUnalteredAndEveryPacketComesBack)
 INSTANTIATE_TEST_SUITE_P(Rings, Disorder,
 	::testing::Values(Ring{false, 8, ""}, Ring{false, 16, ""}, Ring{false, 64, ""},
 		Ring{false, 64, ",simd=off"}, Ring{true, 8, ""}, Ring{true, 16, ""},
-		Ring{true, 64, ""}),
+		Ring{true, 64, ""}, Ring{true, 64, ",simd=off"}),
 	[](const ::testing::TestParamInfo<Ring> &info) {
 		return (info.param.packed ? "Packed" : "Split") + std::to_string(info.param.size) +
 		       (*info.param.options ? "Narrow" : "");

@@ -10,7 +10,12 @@
 namespace
 {
 
-enum Layout { SPLIT, SPLIT_NARROW, PACKED };
+enum Layout { SPLIT, SPLIT_NARROW, PACKED, PACKED_NARROW };
+
+bool is_narrow(Layout layout)
+{
+	return layout == SPLIT_NARROW || layout == PACKED_NARROW;
+}
 
 class Order : public NetFixture, public ::testing::WithParamInterface<Layout>
 {
@@ -25,8 +30,13 @@ class Order : public NetFixture, public ::testing::WithParamInterface<Layout>
 		kicks = 0;
 		plx_emu_config_offer(&config, VIRTIO_F_IN_ORDER, false);
 		plx_emu_config_offer(&config, VIRTIO_F_EVENT_IDX, false);
-		plx_emu_config_offer(&config, VIRTIO_F_RING_PACKED, GetParam() == PACKED);
+		plx_emu_config_offer(&config, VIRTIO_F_RING_PACKED, GetParam() >= PACKED);
 		eth_config.tx_ring = eth_config.rx_ring = 16;
+	}
+
+	static const char *options()
+	{
+		return is_narrow(GetParam()) ? ",simd=off" : "";
 	}
 
 	std::vector<struct plx_packet *> frames(unsigned count, unsigned first)
@@ -77,7 +87,7 @@ TEST_P(Order, LostWhileAChainLooksForRoomNoRunIsPosted)
 			*id = *id == 2 ? 3 : *id == 3 ? 2 : *id;
 	};
 	lie = true;
-	start(GetParam() == SPLIT_NARROW ? ",simd=off" : "");
+	start(options());
 	burst = frames(12, 0);
 	for (unsigned i = 0; i < 12; i++)
 		want.push_back(make_frame(100 + i, i));
@@ -114,7 +124,7 @@ TEST_P(Order, BrokenTransmitQueueIsNotTouchedByTheBurstThatFindsOut)
 		if (event->kind == PLX_EMU_KICK && event->index == 1)
 			kicks++;
 	};
-	start(GetParam() == SPLIT_NARROW ? ",simd=off" : "");
+	start(options());
 	burst = frames(10, 0);
 	ASSERT_EQ(transmit(burst), 10);
 	lie = true;
@@ -143,7 +153,7 @@ TEST_P(Order, BrokenReceiveQueueIsNotReadAgain)
 		if (queue == 0 && lie)
 			*id = 0xffff;
 	};
-	start(GetParam() == SPLIT_NARROW ? ",simd=off" : "");
+	start(options());
 	ASSERT_EQ(plx_emu_inject(card, 0, frame.data(), frame.size()), 0);
 	step();
 	lie = true;
@@ -158,11 +168,11 @@ TEST_P(Order, BrokenReceiveQueueIsNotReadAgain)
 	expect_all_back();
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, Order, ::testing::Values(SPLIT, SPLIT_NARROW, PACKED),
+INSTANTIATE_TEST_SUITE_P(Layouts, Order,
+	::testing::Values(SPLIT, SPLIT_NARROW, PACKED, PACKED_NARROW),
 	[](const ::testing::TestParamInfo<Layout> &info) {
-		return info.param == PACKED  ? "Packed"
-		       : info.param == SPLIT ? "Split"
-					     : "SplitNarrow";
+		return std::string(info.param >= PACKED ? "Packed" : "Split") +
+		       (is_narrow(info.param) ? "Narrow" : "");
 	});
 
 } // namespace
