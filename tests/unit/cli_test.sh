@@ -232,18 +232,19 @@ refuses 'fwd of an address that is not there' 1 "$missing" fwd $missing
 refuses 'fwd of a malformed address' $usage '00:zz' fwd 00:zz
 refuses 'an unknown mode lists the known ones' $usage 'io, mac, macswap, csum, rx, tx, echo' \
 	fwd $missing --mode=frobnicate
-run timeout 60 "$pollux" fwd emu:net,peer=gen,dev.mtu=9000,dev.mrg_rxbuf=off --time=0.2 --json
 forwards()
 {
 	[ "$status" -eq 0 ] && [ "$(query "j['ports'][0]['rx_packets'] > 0")" = True ]
 }
+patiently forwards "$pollux" fwd emu:net,peer=gen,dev.mtu=9000,dev.mrg_rxbuf=off --json
 verdict 'fwd drives a device whose frames need packets longer than usual' forwards
 run timeout 60 "$pollux" info --trace --json emu:net,dev.mtu=9000,dev.mrg_rxbuf=off
 verdict 'and so does info' answers "j['started']" True
-# Numbered frames, from one card through the driver to the other, and what became of them.
+# numbered CHECK DEVICE...: numbered frames, from one card through the driver to the other, and what
+# became of them.
 numbered()
 {
-	run timeout 60 "$pollux" fwd "$@" --mode=io --json
+	patiently "$1" "$pollux" fwd "${@:2}" --mode=io --json
 }
 arrives_unaltered()
 {
@@ -251,29 +252,34 @@ arrives_unaltered()
 		and c['peer.doubled'] == 0)(j['ports'][1]['counters'])")" = True ] &&
 		! grep -q 'not as it was made' "$work/err"
 }
-numbered emu:net,peer=gen emu:net,peer=sink --time=1
+numbered arrives_unaltered emu:net,peer=gen emu:net,peer=sink
 verdict 'fwd shows that numbered frames arrive unaltered' arrives_unaltered
-numbered emu:net,peer=gen emu:net,peer=none --time=0.2
 counts_nothing()
 {
 	[ "$status" -eq 0 ] && [ "$(query "[n for n in j['ports'][1]['counters'] if 'peer.' in n]")" = '[]' ]
 }
+numbered counts_nothing emu:net,peer=gen emu:net,peer=none
 verdict 'a peer that checks nothing counts nothing' counts_nothing
-numbered "emu:net,peer=gen,rate=200" "emu:net,peer=pcap:$work/numbered" --time=0.5
-# Behind the headers of the file and of its first frame, and in the middle of that frame.
+# Behind the headers of the file and of its first frame, which is there as a whole.
+is_captured()
+{
+	[ "$(stat -c %s "$work/numbered")" -ge $((24 + 16 + 60)) ]
+}
+numbered is_captured "emu:net,peer=gen,rate=200" "emu:net,peer=pcap:$work/numbered"
+# And in the middle of that frame.
 printf 'X' | dd of="$work/numbered" bs=1 seek=$((24 + 16 + 40)) conv=notrunc status=none
-numbered "emu:net,peer=replay:$work/numbered" emu:net,peer=sink --time=0.5
 tells_of_the_altered()
 {
 	[ "$status" -eq 0 ] && [ "$(query "(lambda c: c['peer.received'] > 0 and \
 		c['peer.altered'] > 0)(j['ports'][1]['counters'])")" = True ] &&
 		[ "$(grep -c '^pollux: warning: emu:net: .*not as it was made' "$work/err")" -eq 1 ]
 }
+numbered tells_of_the_altered "emu:net,peer=replay:$work/numbered" emu:net,peer=sink
 verdict 'and that one of them was altered on its way' tells_of_the_altered
 mkfifo "$work/frames"
 timeout 60 head -c 24 "$work/frames" >/dev/null 2>&1 &
 run bash -c 'trap "" PIPE; exec "$@"' - \
-	timeout 60 "$pollux" fwd "emu:net,peer=pcap:$work/frames" --mode=tx --time=0.5
+	timeout 60 "$pollux" fwd "emu:net,peer=pcap:$work/frames" --mode=tx --time=2
 tells_an_error()
 {
 	[ "$status" -eq 0 ] && grep -q '^pollux: error: emu:net: .*cannot be written' "$work/err"
@@ -291,8 +297,13 @@ for bad in --burst=0 --burst=513 --burst=many --burst= --burst=-1 --burst=1.5 --
 done
 
 # --- fwd on emulated devices
-run "$pollux" fwd --quiet --queues=4 --time=0.5 --page-size=4K --json emu:net,peer=gen,dev.queues=4 \
-	emu:net,peer=sink,dev.queues=4
+uses_every_queue_and_whole_bursts()
+{
+	answers 'j["bursts"]["32"] > 0 and
+		all(j["ports"][0]["counters"][f"rx{i}.packets"] > 0 for i in range(4))' True
+}
+patiently uses_every_queue_and_whole_bursts "$pollux" fwd --quiet --queues=4 --page-size=4K --json \
+	emu:net,peer=gen,dev.queues=4 emu:net,peer=sink,dev.queues=4
 verdict 'fwd moves frames on each of four queues' answers \
 	'all(j["ports"][0]["counters"][f"rx{i}.packets"] > 0 for i in range(4))' True
 verdict 'and none is lost in between' answers \

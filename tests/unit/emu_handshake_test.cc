@@ -99,7 +99,7 @@ TEST_F(EmuProposalTest, ThreadActsOnAnEarlyNotificationAtDeviceOk)
 	usleep(20000);
 	EXPECT_EQ(0u, stats().tx_frames);
 	driver->set_status(0xf);
-	for (unsigned i = 0; i < 1000 && !stats().tx_frames; i++)
+	for (unsigned i = 0; i < 60000 && !stats().tx_frames; i++)
 		usleep(1000);
 	EXPECT_EQ(1u, stats().tx_frames);
 }

@@ -267,9 +267,15 @@ TEST_P(HostileRun, No27_SuppressedFrameIsSentAfterAWhileThoughNothingMoreIs)
 
 TEST_P(HostileRun, No28_ValuesThatChangeAllTheTimeDoNoHarm)
 {
-	const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(3);
+	const auto began = std::chrono::steady_clock::now();
 	bool over = false;
 	unsigned broken = 0;
+	/* Ten that broke in three seconds are enough; where everything is slow, so is one. */
+	auto goes_on = [&] {
+		auto time = std::chrono::steady_clock::now() - began;
+
+		return time < (broken ? std::chrono::seconds(3) : std::chrono::seconds(60));
+	};
 
 	breaches_allowed = true; /* the card cannot trust its own rings */
 	begin();
@@ -293,7 +299,7 @@ TEST_P(HostileRun, No28_ValuesThatChangeAllTheTimeDoNoHarm)
 				card, area + 4 * ((uint64_t)random() % (size / 4)), &value, 4);
 		}
 	});
-	while (broken < 10 && std::chrono::steady_clock::now() < deadline) {
+	while (broken < 10 && goes_on()) {
 		Outcome outcome = traffic(20);
 
 		broken += outcome.rx || outcome.tx;

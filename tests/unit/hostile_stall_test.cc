@@ -49,13 +49,17 @@ TEST_P(HostileStall, No29_TransmitThatNeverCompletesIsToldOnce)
 	limits.stall = PLX_MILLISECONDS(20);
 	begin();
 	EXPECT_EQ(until(1, PLX_MILLISECONDS(100)), 0u) << "nothing is in flight";
-	for (unsigned stalls = 1; stalls <= 2; stalls++) {
+	for (unsigned round = 0; round < 2; round++) {
+		/* Traffic of a machine that stands still for a moment counts as well. */
+		const uint64_t stalls = counter("tx0.stalled") + 1;
+		const unsigned told = count_messages("has finished nothing") + 1;
+
 		plx_emu_hold(card, 1, true);
 		ASSERT_EQ(send(build(make_frame(60, 1))), 1);
 		step();
 		EXPECT_EQ(until(stalls, PLX_MILLISECONDS(60000)), stalls);
 		EXPECT_EQ(until(stalls + 1, PLX_MILLISECONDS(100)), stalls) << "told twice";
-		EXPECT_EQ(count_messages("has finished nothing"), stalls);
+		EXPECT_EQ(count_messages("has finished nothing"), told);
 		plx_emu_hold(card, 1, false);
 		step();
 		while (!sent().empty())

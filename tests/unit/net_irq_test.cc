@@ -287,7 +287,7 @@ TEST_P(Sleeping, NoWakeUpIsLost)
 		if (armed)
 			continue;
 		slept++;
-		if (!waiter.woken(20000)) {
+		if (!waiter.woken(60000)) {
 			ADD_FAILURE() << "slept on after " << received << " frames";
 			break;
 		}

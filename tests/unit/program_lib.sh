@@ -49,6 +49,30 @@ run()
 	status=$?
 }
 
+# wait_for COMMAND...: return whether it succeeded in time, which is long: a busy machine is no fault.
+wait_for()
+{
+	local deadline=$((SECONDS + 120))
+
+	until "$@"; do
+		[ "$SECONDS" -lt "$deadline" ] || return 1
+		sleep 0.05
+	done
+}
+
+# patiently CHECK COMMAND...: run COMMAND with ever longer --time until CHECK holds, since whoever is
+# slow only needs more of it. What the last run left is there to be judged.
+patiently()
+{
+	local check=$1 seconds
+	shift
+	for seconds in 0.3 1 5 30; do
+		run timeout 120 "$@" --time=$seconds
+		"$check" && return
+	done
+	return 1
+}
+
 # One sentence on standard error that matches $2, status $1, and nothing on standard output.
 is_refusal()
 {

@@ -418,7 +418,7 @@ TEST_F(VfioUserBad, NoticesAServerThatFallsSilentWhileItRuns)
 	middle->hook = [=](bool, struct plx_vfio_user_message *) {
 		return *silent ? Middleman::HANG : Middleman::PASS;
 	};
-	ASSERT_NO_FATAL_FAILURE(start(",timeout=1000"));
+	ASSERT_NO_FATAL_FAILURE(start(",timeout=4000"));
 	ASSERT_NO_FATAL_FAILURE(pass(20));
 	*silent = true;
 	EXPECT_EQ(poll_until_error(), -ENODEV);
@@ -436,7 +436,7 @@ TEST_F(VfioUserBad, SecondStopDoesNotCallBuffersSafeThatAreNot)
 	middle->hook = [=](bool, struct plx_vfio_user_message *) {
 		return *silent ? Middleman::HANG : Middleman::PASS;
 	};
-	ASSERT_NO_FATAL_FAILURE(start(",timeout=500"));
+	ASSERT_NO_FATAL_FAILURE(start(",timeout=3000"));
 	ASSERT_NO_FATAL_FAILURE(pass(20));
 	uint64_t before = plx_pool_available(pool);
 

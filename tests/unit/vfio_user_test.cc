@@ -120,11 +120,11 @@ TEST_F(VfioUser, ReturnsEveryBufferWhenTheServerEndsAndMovesOnWithTheNext)
 TEST_F(VfioUser, SaysThatAServerHasNotComeBackAndStartsOnceItHas)
 {
 	serve();
-	ASSERT_NO_FATAL_FAILURE(start(",wait=20"));
+	ASSERT_NO_FATAL_FAILURE(start(",wait=20,timeout=60000"));
 	forget_server();
 	uint64_t began = plx_now();
 	ASSERT_EQ(plx_eth_stop(eth), 0) << plx_error();
-	EXPECT_LT(plx_now() - began, PLX_MILLISECONDS(1000));
+	EXPECT_LT(plx_now() - began, PLX_MILLISECONDS(30000));
 	EXPECT_EQ(plx_eth_start(eth), -ENODEV);
 	expect_error("start the server first");
 	expect_all_back();

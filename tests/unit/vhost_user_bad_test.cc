@@ -139,7 +139,9 @@ TEST_P(VhostNonsense, IsToldInASentenceAndLeavesNothingOpen)
 		 * question.
 		 */
 		spoil(request, [=] { return GetParam().how(backend.get(), request); });
-		int err = live(",timeout=40,wait=5000");
+		/* Only who waits for nothing has a short deadline: others may be slow. */
+		bool silent = GetParam().err == -ETIMEDOUT;
+		int err = live(silent ? ",timeout=300,wait=60000" : ",timeout=60000,wait=60000");
 		ASSERT_LT(err, 0) << "request " << request;
 		if (GetParam().err) {
 			EXPECT_EQ(err, GetParam().err) << "request " << request << plx_error();
@@ -165,7 +167,7 @@ TEST_F(VhostBad, WantsADescriptorWithTheInflightRecord)
 			backend->answer(VHOST_USER_GET_INFLIGHT_FD, &inflight, size);
 			return VhostBackend::ANSWERED;
 		});
-		EXPECT_EQ(live(",timeout=2000"), -EPROTO);
+		EXPECT_EQ(live(",timeout=60000"), -EPROTO);
 		expect_error("its descriptor is missing");
 		close();
 	}
@@ -208,7 +210,7 @@ TEST_F(VhostBad, TakesNoMoreQueuesAndSlotsThanThereCanBe)
 
 TEST_F(VhostBad, DoesNotTrustARingThatStopsInAnothersPlace)
 {
-	start(",timeout=50");
+	start(",timeout=60000");
 	spoil(VHOST_USER_GET_VRING_BASE, [=] {
 		const struct vhost_user_vring_state state = {7, 0};
 
@@ -244,12 +246,12 @@ class VhostSweep : public VhostBad, public ::testing::WithParamInterface<uint64_
 	}
 
 	/* With a limit this short a busy machine may need several tries. */
-	void start_again()
+	template <typename Step> void retry(Step step)
 	{
 		int err, tries = 0;
 
 		do
-			err = plx_eth_start(eth);
+			err = step();
 		while (err == -ETIMEDOUT && ++tries < 1000);
 		ASSERT_EQ(err, 0) << plx_error();
 	}
@@ -279,8 +281,8 @@ class VhostSweep : public VhostBad, public ::testing::WithParamInterface<uint64_
 			if (reached && err && eth) {
 				EXPECT_NE(std::string(plx_error()), "");
 				/* It begins anew, with the same device. */
-				ASSERT_EQ(try_configure(), 0) << plx_error();
-				start_again();
+				retry([&] { return try_configure(); });
+				retry([&] { return plx_eth_start(eth); });
 				pass(10);
 			}
 			close();
@@ -293,12 +295,12 @@ class VhostSweep : public VhostBad, public ::testing::WithParamInterface<uint64_
 
 TEST_P(VhostSweep, SurvivesABackendThatDiesAtEachMessageInTurn)
 {
-	sweep(VhostBackend::DIE, ",wait=10000");
+	sweep(VhostBackend::DIE, ",timeout=60000,wait=60000");
 }
 
 TEST_P(VhostSweep, SurvivesABackendThatFallsSilentAtEachMessageInTurn)
 {
-	sweep(VhostBackend::IGNORE, ",timeout=30,wait=10000");
+	sweep(VhostBackend::IGNORE, ",timeout=100,wait=60000");
 }
 
 INSTANTIATE_TEST_SUITE_P(Protocols, VhostSweep,
@@ -425,7 +427,7 @@ TEST_F(VhostBad, HearsOfAFaultThatTheBackendReports)
 
 TEST_F(VhostBad, KeepsTheBuffersOfABackendThatNeitherStopsNorHangsUp)
 {
-	start(",timeout=30");
+	start(",timeout=1000");
 	pass(20);
 	backend->sticky = true;
 	spoil(VHOST_USER_GET_VRING_BASE, [] { return VhostBackend::HANG; });
@@ -440,7 +442,7 @@ TEST_F(VhostBad, KeepsTheBuffersOfABackendThatNeitherStopsNorHangsUp)
 
 TEST_F(VhostBad, TakesTheBuffersOfABackendThatHangsUpWhenItIsAskedTo)
 {
-	start(",timeout=50");
+	start(",timeout=1000");
 	pass(20);
 	spoil(VHOST_USER_GET_VRING_BASE, [] { return VhostBackend::IGNORE; });
 	EXPECT_EQ(plx_eth_stop(eth), 0) << plx_error();
