@@ -5,7 +5,6 @@
 #include "base/wide.h"
 #include "drivers/virtio/net_priv.h"
 
-#include <endian.h>
 #include <string.h>
 
 /* What is written of a received packet before anything is looked at but its length. */
@@ -74,6 +73,8 @@ static __always_inline_fn unsigned net_rx_make_plain(const struct net_rxq *queue
 	uint64_t sum = 0;
 	unsigned i = 0;
 
+	static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+		"the first of fields side by side is the lowest bits of the value that they make");
 	static_assert(offsetof(struct plx_packet, data_len) == offsetof(struct plx_packet, len) + 4,
 		"len, data_len and data_off make 64 bits");
 	static_assert(
@@ -89,12 +90,11 @@ static __always_inline_fn unsigned net_rx_make_plain(const struct net_rxq *queue
 		struct plx_packet *packet = packets[i];
 		/* Of 16 bits, as the room of a buffer is. */
 		uint64_t data_len = len[i] - header_len;
-		uint64_t lengths = htole64(data_len * UINT64_C(0x100000001) + data_off);
-		uint64_t others = htole64(rest);
+		uint64_t lengths = data_len * UINT64_C(0x100000001) + data_off;
 
 		packet->next = NULL;
 		memcpy(&packet->len, &lengths, sizeof(lengths));
-		memcpy(&packet->buf_len, &others, sizeof(others));
+		memcpy(&packet->buf_len, &rest, sizeof(rest));
 		sum += data_len;
 	}
 	*bytes += sum;

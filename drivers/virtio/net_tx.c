@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "virtio/virtq_ring.h"
 
-#include <endian.h>
 #include <string.h>
 
 /*
@@ -90,13 +89,14 @@ static __always_inline_fn uint32_t shape_of(const struct plx_packet *packet)
 {
 	uint32_t all;
 
+	static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first has the lowest bits");
 	static_assert(offsetof(struct plx_packet, offload) ==
 				      offsetof(struct plx_packet, segments) + sizeof(uint16_t) &&
 			      offsetof(struct plx_packet, csum_offset) ==
 				      offsetof(struct plx_packet, offload) + sizeof(uint8_t),
 		"segments, offload and csum_offset make 32 bits");
 	memcpy(&all, (const char *)packet + offsetof(struct plx_packet, segments), sizeof(all));
-	return le32toh(all);
+	return all;
 }
 
 /* One segment with nothing to be done to it. */

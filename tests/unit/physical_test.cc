@@ -135,8 +135,8 @@ TEST_F(PhysicalTest, PoolLeavesOutPacketsThatLieAcrossASeam)
 		struct plx_pool_map map = plx_pool_map(pool);
 		plx_pool_map_advance(&map, 100);
 		std::vector<plx_packet *> packets(2000);
-		for (size_t i = 0; i < packets.size(); i += 250)
-			ASSERT_EQ(plx_pool_get(cache, &packets[i], 250), 250u);
+		for (size_t i = 0; i < packets.size(); i += 125)
+			ASSERT_EQ(plx_pool_get(cache, &packets[i], 125), 125u);
 		for (plx_packet *packet : packets) {
 			uint8_t *buffer = (uint8_t *)plx_packet_buffer(packet);
 
