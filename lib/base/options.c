@@ -86,14 +86,18 @@ void plx_address_free(struct plx_address *address)
 	*address = (struct plx_address){0};
 }
 
+/* As many as there is room for, each whole. */
 static void note_known(struct plx_address *address, const char *key)
 {
+	static const char more[] = ", and others";
 	size_t used = strlen(address->known);
 
-	if (address->unlisted)
+	if (address->unlisted || address->known_more)
 		return;
+	address->known_more =
+		used + strlen(key) + strlen(", ") + sizeof(more) > sizeof(address->known);
 	(void)snprintf(address->known + used, sizeof(address->known) - used, "%s%s",
-		used ? ", " : "", key);
+		used && !address->known_more ? ", " : "", address->known_more ? more : key);
 }
 
 int plx_address_text(struct plx_address *address, const char *key, const char **value)

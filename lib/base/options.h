@@ -26,8 +26,8 @@ struct plx_address {
 	unsigned count;
 	struct plx_address_option option[PLX_ADDRESS_OPTIONS];
 	bool unlisted;   /* while set, options asked for are not named in messages */
-	char known[480]; /* names of the options asked for, for the message of plx_address_finish()
-			  */
+	bool known_more; /* there were more than @known has room for */
+	char known[480]; /* names of the options asked for, for plx_address_finish() to tell */
 };
 
 /* Return: 0; -EINVAL when the text is not an address; -ENOMEM. Free with plx_address_free(). */

@@ -323,9 +323,9 @@ static void warn_of_small_pages(struct plx_mem *mem, uint64_t size)
 		return;
 	mem->warned = true;
 	plx_log(mem->log, PLX_LOG_WARNING,
-		"DMA memory lies on pages of 4 KiB, which is slower, for want of %ld huge pages of "
-		"2 MiB: `hugeadm --pool-pages-min 2MB:+%ld` adds them",
-		missing, missing);
+		"DMA memory lies on pages of 4 KiB, which is slower, since huge pages of 2 MiB "
+		"are missing: `hugeadm --pool-pages-min 2MB:+%ld` adds them",
+		missing);
 }
 
 int plx_mem_segment_create(

@@ -89,7 +89,8 @@ int plx_negotiation_options(struct plx_negotiation *negotiation, struct plx_addr
 
 void plx_negotiation_decline(struct plx_negotiation *negotiation, unsigned bit, const char *why)
 {
-	if (negotiation->wish[bit] == PLX_FEATURE_ON)
+	/* A wish of the user is decided by itself, and is the reason then. */
+	if (negotiation->wish[bit] != PLX_FEATURE_AUTO)
 		return;
 	plx_features_remove(&negotiation->understood, bit);
 	negotiation->why[bit] = why;

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <regex>
 #include <string>
 #include <sys/time.h>
 #include <thread>
@@ -467,6 +468,25 @@ TEST_F(Options, WhatNobodyTookIsRefusedWithWhatIsKnown)
 	EXPECT_EQ(plx_address_text(&address, "mac", &text), 0);
 	EXPECT_EQ(plx_address_finish(&address), -EINVAL);
 	EXPECT_STREQ(plx_error(), "'queus' is not an option of emu:net: it knows queues, mac");
+}
+
+TEST_F(Options, WhatIsKnownIsToldInWholeWordsWhenThereIsTooMuchOfIt)
+{
+	const char *text;
+	std::string last;
+
+	ASSERT_EQ(parse("emu:net,queus=4"), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		std::string key = "option_" + std::to_string(i);
+
+		EXPECT_EQ(plx_address_text(&address, key.c_str(), &text), 0);
+	}
+	EXPECT_EQ(plx_address_finish(&address), -EINVAL);
+	last = plx_error();
+	ASSERT_GT(last.size(), 400u);
+	EXPECT_TRUE(std::regex_search(
+		last, std::regex("option_3, option_4, .*, option_\\d\\d, and others$")))
+		<< last;
 }
 
 TEST_F(Options, AnOptionGivenTwiceIsRefused)

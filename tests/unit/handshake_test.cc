@@ -404,6 +404,19 @@ TEST(Features, LegacyInterfaceIsAReasonOfItsOwn)
 	EXPECT_TRUE(plx_features_has(&n.accepted, VIRTIO_F_EVENT_IDX));
 }
 
+TEST(Features, WhatTheUserDeclinesIsDeclinedByTheUserAndNotByTheDriver)
+{
+	struct plx_negotiation n;
+
+	plx_negotiation_init(&n, &chain_table);
+	n.offered = {{UINT64_C(1) << VIRTIO_F_EVENT_IDX, 0}};
+	n.wish[VIRTIO_F_EVENT_IDX] = PLX_FEATURE_OFF;
+	plx_negotiation_decline(&n, VIRTIO_F_EVENT_IDX, "slower");
+	ASSERT_EQ(plx_negotiation_decide(&n, "fake"), 0);
+	EXPECT_EQ(reason_of(n, VIRTIO_F_EVENT_IDX), "declined by the user");
+	EXPECT_EQ(n.accepted.word[0], 0u);
+}
+
 TEST(Features, OneOfSeveralIsEnoughForAnyOf)
 {
 	struct plx_negotiation n;
