@@ -299,8 +299,8 @@ done
 # --- fwd on emulated devices
 uses_every_queue_and_whole_bursts()
 {
-	answers 'j["bursts"]["32"] > 0 and
-		all(j["ports"][0]["counters"][f"rx{i}.packets"] > 0 for i in range(4))' True
+	answers '(j["bursts"]["32"] > 0 and
+		all(j["ports"][0]["counters"][f"rx{i}.packets"] > 0 for i in range(4)))' True
 }
 patiently uses_every_queue_and_whole_bursts "$pollux" fwd --quiet --queues=4 --page-size=4K --json \
 	emu:net,peer=gen,dev.queues=4 emu:net,peer=sink,dev.queues=4
