@@ -94,10 +94,13 @@ static void note_known(struct plx_address *address, const char *key)
 
 	if (address->unlisted || address->known_more)
 		return;
-	address->known_more =
-		used + strlen(key) + strlen(", ") + sizeof(more) > sizeof(address->known);
+	if (used + strlen(", ") + strlen(key) + sizeof(more) > sizeof(address->known)) {
+		memcpy(address->known + used, more, sizeof(more));
+		address->known_more = true;
+		return;
+	}
 	(void)snprintf(address->known + used, sizeof(address->known) - used, "%s%s",
-		used && !address->known_more ? ", " : "", address->known_more ? more : key);
+		used ? ", " : "", key);
 }
 
 int plx_address_text(struct plx_address *address, const char *key, const char **value)

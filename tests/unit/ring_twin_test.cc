@@ -6,6 +6,7 @@
 #endif
 
 #include "fake_virtio.h"
+#include "lies.h"
 
 #include <gtest/gtest.h>
 
@@ -27,8 +28,6 @@
 namespace
 {
 
-#ifdef PLX_WIDE
-
 struct Variant {
 	bool packed;
 	uint16_t size;
@@ -46,6 +45,7 @@ struct Buffer {
 	struct plx_virtq_buffer piece;
 };
 
+#ifdef PLX_WIDE
 /* As the driver does it: eights as far as they go, and the rest one by one. */
 PLX_WIDE unsigned put_eights(const struct plx_virtq_run *run, const std::vector<Buffer> &buffers,
 	bool writable, bool packed)
@@ -67,12 +67,22 @@ PLX_WIDE unsigned put_eights(const struct plx_virtq_run *run, const std::vector<
 	}
 	return i;
 }
+#else
+unsigned put_eights(const struct plx_virtq_run *, const std::vector<Buffer> &, bool, bool)
+{
+	return 0;
+}
+#endif
 
 class RingTwin : public ::testing::TestWithParam<Variant>
 {
       protected:
 	static constexpr uint32_t kRoom = 2048;
 	static constexpr unsigned kLives = 60, kSteps = 400;
+
+	/* Where the CPU has no such registers both rings are narrow, and all else is asked of them.
+	 */
+	const bool wide = plx_cpu_is_wide();
 
 	struct plx_mem *mem = nullptr;
 	FakeVirtio *device = nullptr;
@@ -97,8 +107,6 @@ class RingTwin : public ::testing::TestWithParam<Variant>
 	{
 		struct plx_mem_config config = {UINT64_C(1) << 30, 4096, nullptr};
 
-		if (!plx_cpu_is_wide())
-			GTEST_SKIP() << "this CPU has no registers of 64 bytes";
 		ASSERT_EQ(plx_mem_create(&config, &mem), 0) << plx_error();
 		device = new FakeVirtio(mem);
 		device->queue_max = 1024;
@@ -207,7 +215,7 @@ class RingTwin : public ::testing::TestWithParam<Variant>
 			size_t i = 0;
 
 			run = plx_virtq_begin_run(queue, packed);
-			if (queue == twin[1])
+			if (queue == twin[1] && wide)
 				i = put_eights(&run, buffers, received, packed);
 			for (; i < count; i++)
 				plx_virtq_put(&run, i, buffers[i].cookie, buffers[i].piece,
@@ -270,10 +278,10 @@ class RingTwin : public ::testing::TestWithParam<Variant>
 		for (unsigned i = 0; i < 2; i++)
 			n[i] = !received ? plx_virtq_take(twin[i], cookies[i], nullptr, want, false,
 						   &odd[i], packed, false)
-			       : i       ? plx_virtq_take(twin[i], cookies[i], len[i], want, true,
-						   &odd[i], packed, true)
-					 : plx_virtq_take(twin[i], cookies[i], len[i], want, true,
-						   &odd[i], packed, false);
+			       : i && wide ? plx_virtq_take(twin[i], cookies[i], len[i], want, true,
+						     &odd[i], packed, true)
+					   : plx_virtq_take(twin[i], cookies[i], len[i], want, true,
+						     &odd[i], packed, false);
 		ASSERT_EQ(n[0], n[1]);
 		ASSERT_EQ(odd[0], odd[1]);
 		ASSERT_LE(n[0], want);
@@ -297,25 +305,10 @@ class RingTwin : public ::testing::TestWithParam<Variant>
 	/* What it says in place of the truth. */
 	void bend(uint32_t *id, uint32_t *len, uint16_t *flags)
 	{
-		switch (pick(6)) {
-		case 0:
-			*id ^= 1u << pick(32);
-			break;
-		case 1:
-			*id = pick(2u * GetParam().size);
-			break;
-		case 2:
-			*len = kRoom + 1;
-			break;
-		case 3:
-			*len = (uint32_t)random();
-			break;
-		case 4:
+		if (pick(6))
+			bend_completion(random, GetParam().size, kRoom, id, len);
+		else
 			*flags ^= (uint16_t)random();
-			break;
-		default:
-			*len = 0;
-		}
 	}
 
 	void write_used(uint32_t id, uint32_t len, uint16_t flags)
@@ -509,7 +502,5 @@ INSTANTIATE_TEST_SUITE_P(Layouts, RingTwin, ::testing::ValuesIn(variants()),
 		       std::to_string(info.param.size) + (info.param.in_order ? "InOrder" : "") +
 		       (info.param.received ? "Received" : "Sent");
 	});
-
-#endif
 
 } // namespace
